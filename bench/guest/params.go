@@ -1,0 +1,71 @@
+package guest
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Pattern says what the guest fills its memory with.
+type Pattern string
+
+// The patterns that the guest's program knows.
+const (
+	// PatternMixed alternates pages of pseudo-random words with pages of long
+	// runs of equal words. It is what an empty Pattern means.
+	PatternMixed Pattern = "mixed"
+	// PatternZero leaves every word zero that was not written later.
+	PatternZero Pattern = "zero"
+	// PatternRandom fills every page with pseudo-random words.
+	PatternRandom Pattern = "random"
+)
+
+// Params says how the guest's program behaves. The zero value of a field takes
+// the default that its comment names.
+type Params struct {
+	// MemoryMiB is the size of the memory that the guest keeps changing, in
+	// MiB. Default 64. The guest's kernel needs about 130 MiB besides.
+	MemoryMiB int
+	// Pattern is what the memory is filled with. Default PatternMixed.
+	Pattern Pattern
+	// Rate bounds the page operations a second. Default 0: no bound.
+	Rate int
+	// Beats is the number of heartbeats a second. Default 1000.
+	Beats int
+	// Records is the number of disk records a second, if the guest has a
+	// disk. Default 50.
+	Records int
+	// Address is the IPv4 address of the guest's first network device, with a
+	// prefix of 24 bits. Default: the device is left alone, nothing echoes.
+	Address string
+}
+
+// kernelOptions make a quiet kernel that boots fast under emulation: no
+// mitigations, no checks of timers that migration would disturb, warnings on
+// the first serial port, power off at a panic.
+var kernelOptions = []string{
+	"console=ttyS0", "loglevel=4", "panic=-1", "mitigations=off", "nokaslr",
+	"tsc=reliable", "clocksource=tsc", "no_timer_check", "nowatchdog",
+	"init_on_alloc=0", "audit=0", "ipv6.disable=1", "random.trust_cpu=on",
+	"transparent_hugepage=never", "rcupdate.rcu_expedited=1",
+}
+
+// CommandLine returns the kernel command line for QEMU's -append.
+func (p Params) CommandLine() string {
+	args := append([]string(nil), kernelOptions...)
+	number := func(name string, value int) {
+		if value != 0 {
+			args = append(args, fmt.Sprintf("lm.%s=%d", name, value))
+		}
+	}
+	number("mem", p.MemoryMiB)
+	number("rate", p.Rate)
+	number("beats", p.Beats)
+	number("records", p.Records)
+	if p.Pattern != "" {
+		args = append(args, "lm.pattern="+string(p.Pattern))
+	}
+	if p.Address != "" {
+		args = append(args, "lm.ip="+p.Address)
+	}
+	return strings.Join(args, " ")
+}

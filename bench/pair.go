@@ -1,0 +1,151 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/lazymig/lazymig/bench/guest"
+	"github.com/lazymig/lazymig/bench/heartbeat"
+	"github.com/lazymig/lazymig/bench/leftover"
+	"github.com/lazymig/lazymig/bench/link"
+	"github.com/lazymig/lazymig/bench/vm"
+)
+
+// defaultMemoryMiB is the changing memory of a guest whose Config does not say.
+const defaultMemoryMiB = 600
+
+// Config says what guest to move.
+type Config struct {
+	// VM is the guest. Image, Name, Link, Side, Beats and Disk are filled in;
+	// Guest.MemoryMiB is 600 unless it is set.
+	VM vm.Config
+	// DiskMiB is the size of the shared disk. Default 0: no disk.
+	DiskMiB int
+}
+
+// Pair is two hosts, of which one runs the guest. Its methods are for one
+// goroutine.
+type Pair struct {
+	// Link is the network.
+	Link *link.Link
+	// Beats is the guest's heartbeat on all hosts where it has run.
+	Beats *heartbeat.Recorder
+	// Name is the guest's name, unique on this machine: what lazymig creates
+	// for it can be told by it.
+	Name string
+	// Disk is the path of the shared disk, or empty.
+	Disk string
+
+	config      vm.Config
+	source      *vm.VM
+	destination *vm.VM
+	removeDisk  func() error
+
+	closing sync.Once
+	closed  error
+}
+
+// New builds the guest image unless it is in the cache, makes the network and
+// starts the guest on host A. It returns when the guest's program runs; a
+// guest that is configured to start paused is only started.
+func New(ctx context.Context, config Config) (*Pair, error) {
+	image, err := guest.Build(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("build the guest: %w", err)
+	}
+	p := &Pair{
+		Beats:      heartbeat.NewRecorder(),
+		Name:       leftover.Name("guest"),
+		config:     config.VM,
+		removeDisk: func() error { return nil },
+	}
+	p.config.Image, p.config.Beats, p.config.Name = image, p.Beats, p.Name
+	if p.config.Guest.MemoryMiB == 0 {
+		p.config.Guest.MemoryMiB = defaultMemoryMiB
+	}
+	if err := p.start(ctx, config.DiskMiB); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p, nil
+}
+
+func (p *Pair) start(ctx context.Context, diskMiB int) (err error) {
+	if p.Link, err = link.New(ctx); err != nil {
+		return err
+	}
+	p.config.Link = p.Link
+	if diskMiB > 0 {
+		if p.Disk, p.removeDisk, err = vm.CreateDisk(diskMiB); err != nil {
+			return err
+		}
+		p.config.Disk = p.Disk
+	}
+	if p.source, err = p.place(link.HostA, p.config.Paused); err != nil {
+		return err
+	}
+	if err := p.source.Start(); err != nil {
+		return err
+	}
+	if p.config.Paused {
+		return nil
+	}
+	_, err = p.source.Ready(ctx)
+	return err
+}
+
+func (p *Pair) place(side link.Side, paused bool) (*vm.VM, error) {
+	c := p.config
+	c.Side, c.Paused = side, paused
+	return vm.New(c)
+}
+
+// Source returns the VM that runs the guest now.
+func (p *Pair) Source() *vm.VM { return p.source }
+
+// Destination returns a place for the guest on the other host, the same one
+// until Moved or Dropped.
+func (p *Pair) Destination() (*vm.VM, error) {
+	if p.destination != nil {
+		return p.destination, nil
+	}
+	var err error
+	p.destination, err = p.place(p.source.Side().Other(), false)
+	return p.destination, err
+}
+
+// Moved makes the destination the source and removes what is left of the
+// former one.
+func (p *Pair) Moved() error {
+	former := p.source
+	p.source, p.destination = p.destination, nil
+	return former.Close()
+}
+
+// Dropped removes the destination: the guest stays where it is.
+func (p *Pair) Dropped() error {
+	former := p.destination
+	p.destination = nil
+	return former.Close()
+}
+
+// Close kills the guest and everything else on the hosts and removes it all.
+// It is safe to call more than once.
+func (p *Pair) Close() error {
+	p.closing.Do(func() { p.closed = p.remove() })
+	return p.closed
+}
+
+func (p *Pair) remove() error {
+	var problems []error
+	for _, v := range []*vm.VM{p.source, p.destination} {
+		if v != nil {
+			problems = append(problems, v.Close())
+		}
+	}
+	if p.Link != nil {
+		problems = append(problems, p.Link.Close())
+	}
+	return errors.Join(append(problems, p.removeDisk())...)
+}

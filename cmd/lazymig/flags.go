@@ -1,0 +1,109 @@
+package main
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/lazymig/lazymig/internal/agent"
+	"github.com/lazymig/lazymig/quictransport"
+	"github.com/spf13/pflag"
+)
+
+const (
+	defaultStateDir = "/var/lib/lazymig"
+	defaultTLSDir   = "/etc/lazymig/tls"
+)
+
+// sideFlags are the flags that send and receive share.
+type sideFlags struct {
+	vm        string
+	stateDir  string
+	tlsDir    string
+	insecure  bool
+	peer      string
+	json      bool
+	logFormat string
+}
+
+func (f *sideFlags) register(set *pflag.FlagSet) {
+	set.StringVar(&f.vm, "vm", "", "`NAME` of the VM, the same on both sides (default: QEMU's -name)")
+	registerStateDir(set, &f.stateDir)
+	registerTLSDir(set, &f.tlsDir)
+	set.BoolVar(&f.insecure, "insecure-loopback", false, "no identities; only between addresses of this machine")
+	set.StringVar(&f.peer, "peer", "", "accept only the peer whose certificate has this `NAME`")
+	registerJSON(set, &f.json)
+	set.StringVar(&f.logFormat, "log-format", "text", "format of messages and of the engine's log: `text|json`")
+}
+
+func registerStateDir(set *pflag.FlagSet, dir *string) {
+	set.StringVar(dir, "state-dir", defaultStateDir, "`DIR` for what must be remembered of each VM")
+}
+
+func registerTLSDir(set *pflag.FlagSet, dir *string) {
+	set.StringVar(dir, "tls-dir", defaultTLSDir, "`DIR` with the identity of this host")
+}
+
+func registerJSON(set *pflag.FlagSet, json *bool) {
+	set.BoolVar(json, "json", false, "print one JSON object per line on standard output")
+}
+
+// job checks the shared flags and begins a job with them. address is the one
+// that the command has: to listen at, or to send to.
+func (f *sideFlags) job(kind agent.Kind, flag, address string) (agent.Job, error) {
+	if f.logFormat != "text" && f.logFormat != "json" {
+		return agent.Job{}, usage("", "invalid --log-format %q: use text or json", f.logFormat)
+	}
+	if err := f.checkAddress(flag, address); err != nil {
+		return agent.Job{}, err
+	}
+	if err := f.checkIdentity(); err != nil {
+		return agent.Job{}, err
+	}
+	stateDir, err := filepath.Abs(f.stateDir)
+	if err != nil {
+		return agent.Job{}, failed(exitUsage, err, "")
+	}
+	job := agent.Job{
+		Kind: kind, VM: f.vm, StateDir: stateDir, TLSDir: f.tlsDir,
+		Insecure: f.insecure, Peer: f.peer, LogFormat: f.logFormat,
+	}
+	if f.insecure {
+		job.TLSDir = ""
+	}
+	return job, nil
+}
+
+func (f *sideFlags) checkAddress(flag, address string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return usage("", "invalid --%s %q: use HOST:PORT", flag, address)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return usage("", "invalid --%s %q: the port is a number from 1 to 65535", flag, address)
+	}
+	if ip := net.ParseIP(host); f.insecure && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return usage("make identities with `lazymig cert`, or use 127.0.0.1 on both sides",
+			"--insecure-loopback with --%s %s: that is not an address of this machine alone", flag, address)
+	}
+	return nil
+}
+
+// checkIdentity fails early for what the engine would stumble over.
+func (f *sideFlags) checkIdentity() error {
+	if f.insecure && f.peer != "" {
+		return usage("", "--peer needs identities: leave out --insecure-loopback")
+	}
+	if f.insecure {
+		return nil
+	}
+	if _, err := quictransport.LoadIdentity(f.tlsDir); err != nil {
+		hint := hintOf(err)
+		if _, missing := os.Stat(f.tlsDir); missing != nil {
+			hint = "make identities with `lazymig cert ca` and `lazymig cert issue NAME`; to try lazymig on one machine, use --insecure-loopback"
+		}
+		return failed(exitUsage, err, hint)
+	}
+	return nil
+}

@@ -1,0 +1,20 @@
+package main
+
+import (
+	"os"
+
+	"golang.org/x/term"
+)
+
+// version is set by the linker.
+var version string
+
+func main() {
+	os.Exit(run(os.Args[1:]))
+}
+
+// run runs one command line on the standard streams and returns its exit code.
+func run(args []string) int {
+	a := &app{out: os.Stdout, err: os.Stderr, terminal: term.IsTerminal(int(os.Stderr.Fd()))}
+	return a.run(args)
+}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/lazymig/lazymig/bench"
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// harness runs the tests inside what the harness for guests needs.
+type harness struct{ tests *testing.M }
+
+// Run returns the exit code of the tests.
+func (h harness) Run() int { return bench.Main(h.tests) }
+
+// TestMain lets the test binary be lazymig when it is called by that name, so
+// that scripts, tests (by way of PATH) and lazymig itself, which starts its
+// engine and keeper from its own file, all run what is tested. Called
+// lazymig-pretend it has an engine that moves nothing.
+func TestMain(m *testing.M) {
+	testscript.Main(harness{m}, map[string]func(){
+		"lazymig":         func() { os.Exit(run(os.Args[1:])) },
+		"lazymig-pretend": func() { os.Exit(pretend(os.Args[1:])) },
+	})
+}
+
+// TestScripts runs testdata/script/*.txtar.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":  scriptExits,
+			"narrow": scriptNarrow,
+			"listen": scriptListen,
+		},
+		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
+	})
+}
+
+// scriptExits is `exits CODE COMMAND…`: exec that wants one exit code.
+func scriptExits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND [ARG…]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	code := 0
+	err = ts.Exec(args[1], args[2:]...)
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		code = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if code != want {
+		ts.Fatalf("exit code %d, want %d", code, want)
+	}
+}
+
+// scriptNarrow is `narrow FILE`: no line of it is wider than a terminal.
+func scriptNarrow(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: narrow FILE")
+	}
+	wide := 0
+	for line := range lines(ts.ReadFile(args[0])) {
+		if n := len([]rune(line)); n > 80 {
+			ts.Logf("%d columns: %s", n, line)
+			wide++
+		}
+	}
+	if wide > 0 {
+		ts.Fatalf("%d lines are wider than 80 columns", wide)
+	}
+}
+
+// scriptListen is `listen PATH TEXT`: a socket that greets with TEXT, for as
+// long as the script runs.
+func scriptListen(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: listen PATH TEXT")
+	}
+	listener, err := net.Listen("unix", ts.MkAbs(args[0]))
+	ts.Check(err)
+	ts.Defer(greet(listener, args[1]))
+}
+
+// greet serves a listener until the returned function is called.
+func greet(listener net.Listener, text string) (stop func()) {
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_ = conn.SetDeadline(time.Now().Add(10 * time.Second)) // a connection takes one
+			_, _ = conn.Write([]byte(text + "\n"))                 // who does not listen does not
+			conn.Close()
+		}
+	}()
+	return func() {
+		listener.Close()
+		<-served
+	}
+}

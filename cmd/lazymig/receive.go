@@ -1,0 +1,73 @@
+package main
+
+import (
+	"os/exec"
+
+	"github.com/lazymig/lazymig/internal/agent"
+	"github.com/lazymig/lazymig/internal/vmm/qemu"
+	"github.com/spf13/cobra"
+)
+
+// receiveFlags are the flags of receive.
+type receiveFlags struct {
+	sideFlags
+	listen string
+}
+
+func (a *app) receive() *cobra.Command {
+	var f receiveFlags
+	command := &cobra.Command{
+		Use:   "receive --listen HOST:PORT -- qemu-system-x86_64 …",
+		Short: "Wait for one guest and run it",
+		Long: `Wait for one guest and run it.
+
+What follows -- is the command line by which this host would start the guest:
+the same as at the source but for what belongs to the host, such as paths and
+tap devices. lazymig creates the RAM files, adds what an incoming guest needs,
+and starts it when a source calls. QEMU stays when lazymig is done.
+
+Exit codes: 0 done; 1 failed, the guest runs at the source; 2 usage or
+configuration; 3 the guest runs here, pages are still missing; 4 the guest is
+stopped and needs a person.`,
+		Example: `  lazymig receive --listen 0.0.0.0:7000 -- qemu-system-x86_64 -name web1 \
+    -machine q35,memory-backend=ram0 -qmp unix:/run/web1.qmp,server=on,wait=off \
+    -object memory-backend-file,id=ram0,mem-path=/dev/shm/web1,size=4G,share=on`,
+		Args:                  cobra.ArbitraryArgs,
+		DisableFlagsInUseLine: true,
+		RunE: func(_ *cobra.Command, args []string) error {
+			job, err := f.job(args)
+			if err != nil {
+				return err
+			}
+			return a.frontEnd(job, &f.sideFlags)
+		},
+	}
+	set := command.Flags()
+	set.SetInterspersed(false) // what follows the VMM's name is the VMM's
+	f.register(set)
+	set.StringVar(&f.listen, "listen", "", "where to wait for the source, `HOST:PORT`")
+	require(command, "listen")
+	return command
+}
+
+// job checks the flags and makes the engine's job of them.
+func (f *receiveFlags) job(args []string) (agent.Job, error) {
+	if len(args) == 0 {
+		return agent.Job{}, usage("end the line with -- and the guest's QEMU command", "there is no VMM to start")
+	}
+	job, err := f.sideFlags.job(agent.KindReceive, "listen", f.listen)
+	if err != nil {
+		return job, err
+	}
+	if _, err := exec.LookPath(args[0]); err != nil {
+		return job, failed(exitUsage, err, "install QEMU (Debian: apt-get install qemu-system-x86), or give its path after --")
+	}
+	if job.VM == "" {
+		job.VM = qemu.NameFromArgs(args)
+	}
+	if job.VM == "" {
+		return job, usage("add -name to it, or give --vm NAME, the same on both sides", "the guest has no name: its command line is without -name")
+	}
+	job.Listen, job.Args = f.listen, args
+	return job, checkName(job.VM)
+}

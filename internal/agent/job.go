@@ -1,0 +1,129 @@
+package agent
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"time"
+)
+
+// Kind says which side of a migration an engine is.
+type Kind string
+
+// The sides.
+const (
+	KindSend    Kind = "send"
+	KindReceive Kind = "receive"
+)
+
+// Job is what an engine is asked to do. Fields of the other side are empty.
+type Job struct {
+	Kind     Kind   `json:"kind"`
+	VM       string `json:"vm"`
+	StateDir string `json:"state_dir"`
+	// TLSDir holds the identity; empty with Insecure.
+	TLSDir   string `json:"tls_dir,omitempty"`
+	Insecure bool   `json:"insecure,omitempty"`
+	Peer     string `json:"peer,omitempty"`
+	// Bandwidth is a limit in bytes per second, 0 for none.
+	Bandwidth uint64 `json:"bandwidth,omitempty"`
+	// LogFormat is "text" or "json", for the engine's log file.
+	LogFormat string `json:"log_format,omitempty"`
+
+	QMP          string        `json:"qmp,omitempty"`
+	To           string        `json:"to,omitempty"`
+	ReadyTimeout time.Duration `json:"ready_timeout,omitempty"`
+	DryRun       bool          `json:"dry_run,omitempty"`
+	KeepRAM      bool          `json:"keep_ram,omitempty"`
+
+	Listen string   `json:"listen,omitempty"`
+	Args   []string `json:"args,omitempty"`
+
+	// OOMScoreAdj is what the engine had before it lowered its own: the value
+	// for a VMM that it starts. The engine fills it in.
+	OOMScoreAdj int `json:"-"`
+}
+
+// Kinds of line that the agent adds to those of package migrate.
+const (
+	// LineSnapshot is the first line that every client gets: a Snapshot.
+	LineSnapshot = "snapshot"
+	// LineAnswer answers a cancel: an Answer.
+	LineAnswer = "answer"
+	// LineExit is the last line of every engine: an Exit.
+	LineExit = "exit"
+	// lineState and lineProgress are kinds of migrate's events.
+	lineState    = "state"
+	lineProgress = "progress"
+)
+
+// Snapshot tells a new client what it has missed.
+type Snapshot struct {
+	Event   string    `json:"event"`
+	Kind    Kind      `json:"kind"`
+	VM      string    `json:"vm"`
+	PID     int       `json:"pid"`
+	Started time.Time `json:"started"`
+	// Peer is the address that the job names: where a source sends to, where
+	// a destination listens.
+	Peer string `json:"peer"`
+	// Last holds the newest event of each kind.
+	Last map[string]json.RawMessage `json:"last"`
+}
+
+// Answer tells a client that its cancel has reached the migration, and the
+// state in which it did. Whether it takes effect depends on that state.
+type Answer struct {
+	Event string `json:"event"`
+	State string `json:"state"`
+}
+
+// Exit says how an engine ended. Code is the exit code for the front end.
+type Exit struct {
+	Event string `json:"event"`
+	Code  int    `json:"code"`
+	Error string `json:"error,omitempty"`
+	Hint  string `json:"hint,omitempty"`
+}
+
+// request is a line from a client.
+type request struct {
+	Signal string `json:"signal"`
+}
+
+const signalCancel = "cancel"
+
+// VMDir returns the directory of a VM's state, STATE/vm/NAME. It fails for
+// names that do not make a file name.
+func VMDir(stateDir, vm string) (string, error) {
+	if err := CheckName(vm); err != nil {
+		return "", err
+	}
+	return filepath.Join(stateDir, "vm", vm), nil
+}
+
+// CheckName returns an error unless name can name a VM: 1 to 128 letters,
+// digits, dots, dashes, underscores, with a letter or digit first.
+func CheckName(name string) error {
+	if name == "" || len(name) > maxVMName {
+		return fmt.Errorf("name a VM %q: use 1 to %d characters", name, maxVMName)
+	}
+	for i, c := range []byte(name) {
+		alphanumeric := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+		if !alphanumeric && (i == 0 || c != '.' && c != '-' && c != '_') {
+			return fmt.Errorf("name a VM %q: use letters, digits, '.', '-' and '_', with a letter or digit first", name)
+		}
+	}
+	return nil
+}
+
+// kindOf returns the kind of a line.
+func kindOf(line []byte) (string, error) {
+	var head struct {
+		Event string `json:"event"`
+	}
+	if err := json.Unmarshal(line, &head); err != nil {
+		return "", fmt.Errorf("parse a line of the engine: %w", err)
+	}
+	return head.Event, nil
+}

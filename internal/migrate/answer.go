@@ -1,0 +1,255 @@
+package migrate
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lazymig/lazymig"
+	"github.com/lazymig/lazymig/internal/wire"
+)
+
+// answer is one verified frame of a page stream. It views a buffer of the
+// stream, which release gives back.
+type answer struct {
+	from   *fetcher
+	buffer []byte
+	home   chan *answer
+	// pages is valid unless the frame was a list of holes.
+	pages wire.Pages
+	// bad has a bit for each page whose bytes do not have the digest.
+	bad uint64
+	// absent lists holes at the source.
+	absent     []lazymig.Run
+	absentLast bool
+}
+
+func (a *answer) release() { a.home <- a }
+
+// installDemands installs all answers that somebody waits for.
+func (in *installer) installDemands() error {
+	stuck := in.stuck
+	in.stuck = nil
+	for _, a := range stuck {
+		if err := in.installDemand(a); err != nil {
+			return err
+		}
+	}
+	for {
+		select {
+		case a := <-in.demands:
+			if err := in.installDemand(a); err != nil {
+				return err
+			}
+		default:
+			return nil
+		}
+	}
+}
+
+// installDemand installs a demand answer whole, or keeps it for the next turn.
+func (in *installer) installDemand(a *answer) error {
+	if a.from != in.link {
+		a.release() // of a link that died: the page was asked for again
+		return nil
+	}
+	for i := 0; i < a.pages.Count(); {
+		n, err := in.apply(a, i, fromDemand)
+		if again(err) {
+			in.stuck = append(in.stuck, a)
+			in.holding = true
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		i += n
+	}
+	a.release()
+	return nil
+}
+
+// installBulk installs the next copy run of the background.
+func (in *installer) installBulk() error {
+	w := &in.current
+	if w.answer == nil {
+		select {
+		case w.answer = <-in.bulk:
+			w.next = 0
+		default:
+			return nil
+		}
+	}
+	if w.answer.from != in.link {
+		in.dropBulk()
+		return nil
+	}
+	if w.answer.absent != nil || w.answer.absentLast {
+		err := in.applyAbsent(w.answer)
+		in.dropBulk()
+		return err
+	}
+	n, err := in.apply(w.answer, w.next, fromBulk)
+	if again(err) {
+		in.holding = true
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if w.next += n; w.next == w.answer.pages.Count() {
+		in.window.Done(uint64(w.next))
+		in.dropBulk()
+	}
+	return nil
+}
+
+func (in *installer) dropBulk() {
+	in.current.answer.release()
+	in.current = bulkWork{}
+}
+
+// apply installs the pages of a from the i-th on, at most one copy run, and
+// returns how many it dealt with.
+func (in *installer) apply(a *answer, i int, o origin) (int, error) {
+	p := a.pages.First + lazymig.PageNumber(i)
+	if a.bad&(1<<i) != 0 {
+		in.refetch(p)
+		return 1, nil
+	}
+	if in.table.known(p) {
+		return 1, nil
+	}
+	if _, waits := in.table.demanded[p]; !waits && !in.table.requested.has(p) {
+		a.from.end(fmt.Errorf("%w: page %d was not asked for", wire.ErrMalformed, p))
+		return 1, nil
+	}
+	switch a.pages.Kind(i) {
+	case wire.KindZero:
+		return 1, in.learnZero(p)
+	case wire.KindPoison:
+		return 1, in.learnPoison(p)
+	case wire.KindData:
+		return in.copyRun(a, i, o)
+	}
+	return 0, fmt.Errorf("install page %d: answer has unknown kind %d", p, a.pages.Kind(i))
+}
+
+// refetch asks again for a page whose bytes did not match their digest.
+func (in *installer) refetch(p lazymig.PageNumber) {
+	in.table.requested.clear(p)
+	if _, waits := in.table.demanded[p]; waits && in.link != nil {
+		in.link.demand(p)
+	}
+}
+
+// learnZero notes that p reads as zeros. It is installed only for a thread
+// that waits: a hole stays a hole.
+func (in *installer) learnZero(p lazymig.PageNumber) error {
+	in.table.markZero(p)
+	in.counters.add(fromZero, 1)
+	if _, waits := in.table.demanded[p]; waits {
+		return in.installZero(p)
+	}
+	return nil
+}
+
+func (in *installer) learnPoison(p lazymig.PageNumber) error {
+	if err := in.lost.add(p); err != nil {
+		return err
+	}
+	in.table.markPoisoned(p)
+	in.counters.count(&in.counters.poisoned, 1)
+	return in.poison(p)
+}
+
+// applyAbsent notes the holes of the source.
+func (in *installer) applyAbsent(a *answer) error {
+	var fresh uint64
+	for _, run := range a.absent {
+		fresh += in.table.markZeroRun(run)
+	}
+	in.counters.add(fromZero, fresh)
+	in.mapped = in.mapped || a.absentLast
+	for p := range in.table.demanded {
+		if !in.table.readsZero(p) {
+			continue
+		}
+		if err := in.installZero(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copyRun installs the data pages of a from the i-th on that follow each other
+// in the VMM's memory and are not known yet, with one UFFDIO_COPY.
+func (in *installer) copyRun(a *answer, i int, o origin) (int, error) {
+	first := a.pages.First + lazymig.PageNumber(i)
+	address, room := in.spans.address(first)
+	limit := min(a.pages.Count(), i+copyRunPages, i+int(min(room, copyRunPages)))
+	end := i + 1
+	for end < limit && in.copies(a, end) {
+		end++
+	}
+	n, err := in.handle.Copy(address, a.pages.DataRun(i, end-i))
+	pages := n / lazymig.PageSize
+	in.installed(first, pages, o)
+	switch {
+	case err == nil || pages > 0:
+		return max(pages, 1), nil
+	case errors.Is(err, unix.EEXIST):
+		return 1, in.surprise(first)
+	}
+	return 0, fmt.Errorf("install page %d: %w", first, err)
+}
+
+// copies reports whether the i-th page of a can join a copy run.
+func (in *installer) copies(a *answer, i int) bool {
+	return a.pages.Kind(i) == wire.KindData && a.bad&(1<<i) == 0 &&
+		!in.table.known(a.pages.First+lazymig.PageNumber(i))
+}
+
+// installed notes pages that the kernel has confirmed.
+func (in *installer) installed(first lazymig.PageNumber, pages int, o origin) {
+	in.table.markInstalled(first, pages)
+	in.counters.add(o, uint64(pages))
+	if len(in.table.demanded) == 0 {
+		return
+	}
+	for p := first; p < first+lazymig.PageNumber(pages); p++ {
+		if _, waits := in.table.demanded[p]; waits {
+			in.answered(p, in.counters.faultWire, time.Time{})
+		}
+	}
+}
+
+// surprise deals with a page that is there although nobody installed it. That
+// must not happen: somebody else writes to the guest's memory.
+func (in *installer) surprise(p lazymig.PageNumber) error {
+	in.counters.count(&in.counters.surprises, 1)
+	in.message(fmt.Sprintf("page %d was present before it was installed: another process writes to the RAM file", p))
+	in.table.markInstalled(p, 1)
+	address, _ := in.spans.address(p)
+	in.answered(p, in.counters.faultWire, time.Now())
+	return in.handle.Wake(address, lazymig.PageSize)
+}
+
+// ask requests more of the background while there is room in the window.
+func (in *installer) ask() {
+	if in.link == nil || !in.mapped || !in.committed.Load() {
+		return
+	}
+	for in.window.Room() >= chunkPages {
+		run, ok := in.linear.Next(chunkPages, in.table.missing)
+		if !ok || !in.link.prefetch(run) {
+			return
+		}
+		for p := run.First; p < run.End(); p++ {
+			in.table.requested.set(p)
+		}
+		in.window.Add(run.Count)
+	}
+}

@@ -1,0 +1,112 @@
+package migrate
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/lazymig/lazymig/quictransport"
+)
+
+// ErrConfig is returned by Send and Receive for a configuration that cannot
+// work. Nothing was touched.
+var ErrConfig = errors.New("invalid configuration")
+
+// SendConfig says what to move and where to.
+type SendConfig struct {
+	// QMP is the path of the guest's monitor socket.
+	QMP string
+	// To is the destination, "HOST:PORT".
+	To string
+	// VM is the guest's name on both sides.
+	VM string
+	// StateDir holds what lazymig must remember about each VM.
+	StateDir string
+	// Identity authenticates this host.
+	Identity *quictransport.Identity
+	// Peer narrows the destination to one certificate name. Empty: any name
+	// that the CA has certified.
+	Peer string
+	// ReadyTimeout bounds the time from the stop of the guest to the
+	// destination's READY; then the guest goes on here. 0: two seconds.
+	ReadyTimeout time.Duration
+	// Bandwidth bounds the background, in bytes per second. 0: no bound.
+	Bandwidth uint64
+	// DryRun checks everything on both sides and moves nothing.
+	DryRun bool
+	// KeepRAM leaves the guest's RAM file on this host after it has moved.
+	KeepRAM bool
+	// Report is called for each event, one at a time. It must not block.
+	Report func(Event)
+	// Keeper starts the keeper process at its first call and updates what it
+	// knows at later ones. Nil: no keeper.
+	Keeper func(KeeperSpec) error
+}
+
+func (c SendConfig) validated() (SendConfig, error) {
+	if c.QMP == "" || c.To == "" || c.VM == "" || c.StateDir == "" || c.Identity == nil {
+		return c, fmt.Errorf("%w: QMP, To, VM, StateDir and Identity are required", ErrConfig)
+	}
+	if c.ReadyTimeout < 0 {
+		return c, fmt.Errorf("%w: ReadyTimeout is negative", ErrConfig)
+	}
+	if c.ReadyTimeout == 0 {
+		c.ReadyTimeout = defaultReadyTimeout
+	}
+	c.Report, c.Keeper = reportOrNot(c.Report), keeperOrNot(c.Keeper)
+	return c, nil
+}
+
+// ReceiveConfig says where to wait for a guest and how to start its VMM.
+type ReceiveConfig struct {
+	// Listen is the address to wait at, "HOST:PORT".
+	Listen string
+	// VM is the guest's name on both sides.
+	VM string
+	// StateDir holds what lazymig must remember about each VM.
+	StateDir string
+	// Identity authenticates this host.
+	Identity *quictransport.Identity
+	// Peer narrows the source to one certificate name. Empty: any name that
+	// the CA has certified.
+	Peer string
+	// Args is the command line of the VMM, the same as the source's but for
+	// what belongs to this host.
+	Args []string
+	// OOMScoreAdj is what the VMM gets as its oom_score_adj.
+	OOMScoreAdj int
+	// Report is called for each event, one at a time. It must not block.
+	Report func(Event)
+	// Keeper starts the keeper process at its first call and updates what it
+	// knows at later ones. Nil: no keeper.
+	Keeper func(KeeperSpec) error
+}
+
+func (c ReceiveConfig) validated() (ReceiveConfig, error) {
+	if c.Listen == "" || c.VM == "" || c.StateDir == "" || c.Identity == nil || len(c.Args) == 0 {
+		return c, fmt.Errorf("%w: Listen, VM, StateDir, Identity and Args are required", ErrConfig)
+	}
+	c.Report, c.Keeper = reportOrNot(c.Report), keeperOrNot(c.Keeper)
+	return c, nil
+}
+
+func reportOrNot(f func(Event)) func(Event) {
+	if f == nil {
+		return func(Event) {}
+	}
+	var mu sync.Mutex // one event at a time
+	return func(e Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		e.Time = time.Now()
+		f(e)
+	}
+}
+
+func keeperOrNot(f func(KeeperSpec) error) func(KeeperSpec) error {
+	if f == nil {
+		return func(KeeperSpec) error { return nil }
+	}
+	return f
+}

@@ -1,0 +1,140 @@
+package migrate
+
+import (
+	"time"
+
+	"github.com/lazymig/lazymig"
+	"github.com/lazymig/lazymig/internal/vmm/qemu"
+)
+
+// Kinds of Event.
+const (
+	EventState    = "state"
+	EventProgress = "progress"
+	EventCheck    = "check"
+	EventMessage  = "message"
+	EventReport   = "report"
+)
+
+// Event is one line of what an engine tells its watchers.
+type Event struct {
+	// Event is one of the kinds above; it says which other field is set.
+	Event string    `json:"event"`
+	Time  time.Time `json:"time"`
+	// State is the state of this side's machine, such as "frozen".
+	State    string      `json:"state,omitempty"`
+	Progress *Progress   `json:"progress,omitempty"`
+	Check    *qemu.Check `json:"check,omitempty"`
+	// Side says whose check it is: "source" or "destination".
+	Side    string  `json:"side,omitempty"`
+	Message string  `json:"message,omitempty"`
+	Report  *Report `json:"report,omitempty"`
+}
+
+// Progress counts the pages of the destination by origin. Fault percentiles
+// are in microseconds, over the faults that went to the source.
+type Progress struct {
+	Total     uint64 `json:"pages_total"`
+	Zero      uint64 `json:"pages_zero"`
+	Cache     uint64 `json:"pages_cache"`
+	Demand    uint64 `json:"pages_demand"`
+	Bulk      uint64 `json:"pages_bulk"`
+	Discarded uint64 `json:"pages_discarded"`
+	Poisoned  uint64 `json:"pages_poisoned"`
+	FaultP50  int64  `json:"fault_p50_us"`
+	FaultP99  int64  `json:"fault_p99_us"`
+}
+
+// Known returns how many pages need nothing from the source any more.
+func (p Progress) Known() uint64 {
+	return min(p.Total, p.Zero+p.Cache+p.Demand+p.Bulk+p.Discarded+p.Poisoned)
+}
+
+// Outcome says how a migration ended for this side.
+type Outcome string
+
+const (
+	// OutcomeDone: the guest runs at the destination and needs the source no
+	// more, or it ended there.
+	OutcomeDone Outcome = "done"
+	// OutcomeAborted: the guest is at the source as if nothing had happened.
+	OutcomeAborted Outcome = "aborted"
+	// OutcomePending: the guest runs at the destination, pages are missing.
+	OutcomePending Outcome = "pending"
+	// OutcomeStopped: the guest is stopped and needs a person.
+	OutcomeStopped Outcome = "stopped"
+	// OutcomeChecked: a dry run found nothing to refuse.
+	OutcomeChecked Outcome = "checked"
+)
+
+// Latencies summarises how long threads of the guest waited, in microseconds.
+type Latencies struct {
+	Count uint64 `json:"count"`
+	P50   int64  `json:"p50"`
+	P90   int64  `json:"p90"`
+	P99   int64  `json:"p99"`
+	P999  int64  `json:"p999"`
+	Max   int64  `json:"max"`
+}
+
+// Faults groups latencies by what answered the fault.
+type Faults struct {
+	Zero   Latencies `json:"zero"`
+	Cache  Latencies `json:"cache"`
+	Remote Latencies `json:"remote"`
+}
+
+// Report is what a side says at the end. The names of its fields are stable.
+type Report struct {
+	VM    string        `json:"vm"`
+	Epoch lazymig.Epoch `json:"epoch"`
+	// StoppedMS is the blackout by the source's clock: from QEMU's STOP to
+	// the arrival of RESUMED less half the round trip. The error bound is
+	// half the round trip.
+	StoppedMS        float64 `json:"stopped_ms"`
+	StoppedErrorMS   float64 `json:"stopped_error_ms"`
+	TotalMS          float64 `json:"total_ms"`
+	PagesTotal       uint64  `json:"pages_total"`
+	PagesZero        uint64  `json:"pages_zero"`
+	PagesCache       uint64  `json:"pages_cache"`
+	PagesDemand      uint64  `json:"pages_demand"`
+	PagesBulk        uint64  `json:"pages_bulk"`
+	PagesDiscarded   uint64  `json:"pages_discarded"`
+	PagesPoisoned    uint64  `json:"pages_poisoned"`
+	BytesSent        uint64  `json:"bytes_sent"`
+	BytesReceived    uint64  `json:"bytes_received"`
+	BytesRaw         uint64  `json:"bytes_raw"`
+	DigestMismatches uint64  `json:"digest_mismatches"`
+	Reconnects       uint64  `json:"reconnects"`
+	FaultUS          Faults  `json:"fault_us"`
+	Outcome          Outcome `json:"outcome"`
+	// Reason says why the outcome is not "done", or how the guest ended.
+	Reason string `json:"reason,omitempty"`
+}
+
+// Exit codes of send and receive.
+const (
+	ExitDone    = 0
+	ExitAborted = 1
+	ExitUsage   = 2
+	ExitPending = 3
+	ExitStopped = 4
+)
+
+// ExitCode returns the exit code for the end of a Send or Receive.
+func ExitCode(r Report, err error) int {
+	switch r.Outcome {
+	case OutcomeDone, OutcomeChecked:
+		return ExitDone
+	case OutcomePending:
+		return ExitPending
+	case OutcomeStopped:
+		return ExitStopped
+	case OutcomeAborted:
+		return ExitAborted
+	}
+	if err == nil {
+		return ExitDone
+	}
+	return ExitAborted
+}

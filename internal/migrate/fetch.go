@@ -1,0 +1,230 @@
+package migrate
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/lazymig/lazymig"
+	"github.com/lazymig/lazymig/internal/wire"
+	"github.com/lazymig/lazymig/pagecache"
+	"github.com/lazymig/lazymig/quictransport"
+)
+
+// A fetcher asks one link for pages and verifies what comes. It has one
+// goroutine that sends demand requests and one that receives their answers,
+// and the same pair for each bulk stream; all end when the link does.
+type fetcher struct {
+	link     *quictransport.Link
+	layout   lazymig.Layout
+	counters *counters
+	key      pagecache.Key
+	demands  demandQueue
+	requests chan lazymig.Run // of the background
+	out      *installer
+	wait     sync.WaitGroup
+}
+
+// demandQueue holds the pages that a thread of the guest waits for until they
+// are sent. Each page is in it once, so the guest's threads bound it.
+type demandQueue struct {
+	mu     sync.Mutex // protects pages; a leaf
+	pages  []lazymig.PageNumber
+	signal chan struct{}
+}
+
+func (q *demandQueue) push(p lazymig.PageNumber) {
+	q.mu.Lock()
+	q.pages = append(q.pages, p)
+	q.mu.Unlock()
+	select {
+	case q.signal <- struct{}{}:
+	default:
+	}
+}
+
+// take moves at most limit pages into runs of one page each.
+func (q *demandQueue) take(runs []lazymig.Run, limit int) []lazymig.Run {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := min(limit, len(q.pages))
+	for _, p := range q.pages[:n] {
+		runs = append(runs, lazymig.Run{First: p, Count: 1})
+	}
+	q.pages = append(q.pages[:0], q.pages[n:]...)
+	return runs
+}
+
+// startFetcher starts fetching over link for the installer out.
+func startFetcher(link *quictransport.Link, layout lazymig.Layout, key pagecache.Key, out *installer) *fetcher {
+	f := &fetcher{
+		link: link, layout: layout, counters: out.counters, key: key, out: out,
+		demands:  demandQueue{signal: make(chan struct{}, 1)},
+		requests: make(chan lazymig.Run, windowPages),
+	}
+	f.wait.Go(func() { f.end(f.serveDemands()) })
+	f.wait.Go(func() { f.end(f.receive(link.Demand(), out.demands)) })
+	for _, stream := range link.Bulk() {
+		f.wait.Go(func() { f.end(f.servePrefetch(stream)) })
+		f.wait.Go(func() { f.end(f.receive(stream, out.bulk)) })
+	}
+	return f
+}
+
+// end closes the link when a part of the fetcher failed. The session loop sees
+// the link die and waits for the next one.
+func (f *fetcher) end(err error) {
+	if err != nil {
+		closeLink(f.link, err)
+	}
+}
+
+// stop waits until all goroutines of a dead link are gone.
+func (f *fetcher) stop() { f.wait.Wait() }
+
+// demand asks for a page that a thread waits for.
+func (f *fetcher) demand(p lazymig.PageNumber) { f.demands.push(p) }
+
+// prefetch asks for a run of the background, or reports that the queue is full.
+func (f *fetcher) prefetch(run lazymig.Run) bool {
+	select {
+	case f.requests <- run:
+		return true
+	default:
+		return false
+	}
+}
+
+func (f *fetcher) serveDemands() error {
+	var runs []lazymig.Run
+	var frame []byte
+	for {
+		select {
+		case <-f.demands.signal:
+		case <-f.link.Done():
+			return nil
+		}
+		for runs = f.demands.take(runs[:0], requestRuns); len(runs) > 0; runs = f.demands.take(runs[:0], requestRuns) {
+			frame = wire.Request{Runs: runs}.Append(frame[:0])
+			if _, err := f.link.Demand().Write(frame); err != nil {
+				return fmt.Errorf("send page request: %w", err)
+			}
+		}
+	}
+}
+
+func (f *fetcher) servePrefetch(stream quictransport.Stream) error {
+	var frame []byte
+	for {
+		select {
+		case run := <-f.requests:
+			frame = wire.Request{Runs: []lazymig.Run{run}}.Append(frame[:0])
+			if _, err := stream.Write(frame); err != nil {
+				return fmt.Errorf("send background request: %w", err)
+			}
+		case <-f.link.Done():
+			return nil
+		}
+	}
+}
+
+// receive reads and verifies the answers of one stream and hands them to out.
+func (f *fetcher) receive(stream quictransport.Stream, out chan<- *answer) error {
+	hasher, err := pagecache.NewHasher(f.key)
+	if err != nil {
+		return err
+	}
+	free := make(chan *answer, answerBuffers)
+	for range answerBuffers {
+		free <- &answer{from: f, home: free}
+	}
+	for {
+		var a *answer
+		select {
+		case a = <-free:
+		case <-f.link.Done():
+			return nil
+		}
+		if err := f.read(stream, a, hasher); err != nil {
+			return fmt.Errorf("receive pages: %w", err)
+		}
+		select {
+		case out <- a:
+			f.out.reader.Wakeup()
+		case <-f.link.Done():
+			return nil
+		}
+	}
+}
+
+// read fills a with the next frame of stream.
+func (f *fetcher) read(stream quictransport.Stream, a *answer, hasher *pagecache.Hasher) error {
+	kind, payload, err := wire.ReadFrame(stream, a.buffer)
+	if err != nil {
+		return err
+	}
+	a.buffer = payload[:cap(payload)]
+	a.absent, a.absentLast, a.bad = nil, false, 0
+	switch kind {
+	case wire.TypeAbsent:
+		return f.readAbsent(a, payload)
+	case wire.TypePages:
+		return f.readPages(a, payload, hasher)
+	default:
+		return fmt.Errorf("%w: frame type %d on a page stream", wire.ErrMalformed, kind)
+	}
+}
+
+func (f *fetcher) readAbsent(a *answer, payload []byte) error {
+	frame, err := wire.ParseAbsent(payload)
+	if err != nil {
+		return err
+	}
+	for _, run := range frame.Runs {
+		if !f.layout.Contains(run) {
+			return fmt.Errorf("%w: hole at pages %d to %d is outside the guest", wire.ErrMalformed, run.First, run.End())
+		}
+	}
+	a.absent, a.absentLast = frame.Runs, frame.Last
+	return nil
+}
+
+func (f *fetcher) readPages(a *answer, payload []byte, hasher *pagecache.Hasher) error {
+	pages, err := wire.ParsePages(payload)
+	if err != nil {
+		return err
+	}
+	run := lazymig.Run{First: pages.First, Count: uint64(pages.Count())}
+	if !f.layout.Contains(run) {
+		return fmt.Errorf("%w: answer for pages %d to %d is outside the guest", wire.ErrMalformed, run.First, run.End())
+	}
+	a.pages = pages
+	var data uint64
+	for i := range pages.Count() {
+		if pages.Kind(i) != wire.KindData {
+			continue
+		}
+		data++
+		if !hasher.Verify(pages.Data(i), pages.Digest(i)) {
+			a.bad |= 1 << i
+		}
+	}
+	f.counters.count(&f.counters.raw, data*lazymig.PageSize)
+	if a.bad != 0 {
+		return f.mismatch(a)
+	}
+	return nil
+}
+
+// errMismatch ends a link whose pages keep failing their digests.
+var errMismatch = errors.New("pages do not have the digests that came with them: check the memory of both hosts")
+
+func (f *fetcher) mismatch(a *answer) error {
+	first := a.pages.First
+	n := f.counters.mismatch(a.bad)
+	f.out.message(fmt.Sprintf("a page of %d to %d does not match its digest; it is fetched again", first, first+lazymig.PageNumber(a.pages.Count())-1))
+	if n > mismatchLimit {
+		return errMismatch
+	}
+	return nil
+}

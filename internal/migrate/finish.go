@@ -1,0 +1,67 @@
+package migrate
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/lazymig/lazymig"
+)
+
+// finish hands the memory over to the guest: with nothing missing, the ranges
+// are unregistered and holes read as zeros by themselves. Pages that could not
+// be poisoned stay registered, so that a touch of one stalls.
+func (in *installer) finish() error {
+	for _, s := range in.spans {
+		from := s.first
+		for _, p := range in.stalling(s) {
+			if err := in.unregister(s, from, p); err != nil {
+				return err
+			}
+			from = p + 1
+		}
+		if err := in.unregister(s, from, s.end()); err != nil {
+			return err
+		}
+	}
+	return in.drain()
+}
+
+// stalling returns the pages of s that can be neither filled nor poisoned, in
+// order.
+func (in *installer) stalling(s span) []lazymig.PageNumber {
+	if in.canPoison {
+		return nil
+	}
+	var pages []lazymig.PageNumber
+	for p := range in.table.poisoned {
+		if p >= s.first && p < s.end() {
+			pages = append(pages, p)
+		}
+	}
+	slices.Sort(pages)
+	return pages
+}
+
+func (in *installer) unregister(s span, from, to lazymig.PageNumber) error {
+	if from >= to {
+		return nil
+	}
+	address := s.start + uint64(from-s.first)*lazymig.PageSize
+	if err := in.handle.Unregister(address, uint64(to-from)*lazymig.PageSize); err != nil {
+		return fmt.Errorf("unregister pages %d to %d: %w", from, to-1, err)
+	}
+	return nil
+}
+
+// drain reads the events that were under way while the ranges were
+// unregistered: a thread that discards memory waits until its event was read.
+func (in *installer) drain() error {
+	deadline := time.Now().Add(lastEvents)
+	for left := lastEvents; left > 0; left = time.Until(deadline) {
+		if err := in.reader.Read(&in.batch, left); err != nil {
+			return fmt.Errorf("read the last events: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,281 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/lazymig/lazymig"
+	"github.com/lazymig/lazymig/prefetch"
+	"github.com/lazymig/lazymig/uffd"
+)
+
+// The installer serves a guest's faults and installs its pages:
+//
+//  1. Drain all events. Apply REMOVE first: a discarded page must not be
+//     filled with old content, and the kernel refuses every COPY until the
+//     REMOVE was read.
+//  2. Faults: zero pages are answered on the spot, the others are demanded.
+//  3. Install all demand answers that have come.
+//  4. Install one copy run of the background, then start again at 1, so that
+//     a fault waits for one run at the most.
+//  5. Ask for more of the background while the window has room.
+//
+// All of it is one goroutine on a thread of its own, so a REMOVE that was read
+// is applied before anything else is installed, without a lock.
+type installer struct {
+	handle    *uffd.Handle
+	reader    *uffd.Reader
+	spans     spans
+	table     *table
+	counters  *counters
+	lost      *poisonList
+	canPoison bool
+	// message tells the operator something. It must not block.
+	message func(string)
+
+	demands chan *answer  // verified answers to demand requests
+	bulk    chan *answer  // verified answers to the background's requests
+	links   chan *fetcher // the newest link; nil when it died
+	// committed is set once the guest runs here: the background may start.
+	committed atomic.Bool
+
+	batch   uffd.Batch
+	link    *fetcher
+	linear  prefetch.Linear
+	window  prefetch.Window
+	mapped  bool // the source has told all its holes
+	current bulkWork
+	stuck   []*answer            // demand answers that the kernel could not take yet
+	retry   []lazymig.PageNumber // faults that the kernel could not take an answer for yet
+	holding bool                 // something is stuck: pause before the next try
+}
+
+// bulkWork is the background answer that is being installed.
+type bulkWork struct {
+	answer *answer
+	next   int
+}
+
+func newInstaller(handle *uffd.Handle, reader *uffd.Reader, s spans, t *table, c *counters, lost *poisonList) *installer {
+	return &installer{
+		handle: handle, reader: reader, spans: s, table: t, counters: c, lost: lost,
+		demands: make(chan *answer, answerBuffers), bulk: make(chan *answer, answerBuffers),
+		links:  make(chan *fetcher, 1),
+		window: prefetch.NewWindow(windowPages),
+	}
+}
+
+// use makes the installer ask link f from now on, or nobody while f is nil.
+func (in *installer) use(f *fetcher) {
+	select {
+	case <-in.links: // one that the installer has not looked at
+	default:
+	}
+	in.links <- f
+	in.reader.Wakeup()
+}
+
+// start lets the background begin: the guest runs here.
+func (in *installer) start() {
+	in.committed.Store(true)
+	in.reader.Wakeup()
+}
+
+// run serves until every page is known and the guest runs here, or until ctx
+// ends. An error means that pages cannot be installed any more.
+func (in *installer) run(ctx context.Context) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	stop := context.AfterFunc(ctx, in.reader.Wakeup)
+	defer stop()
+	for {
+		if err := in.reader.Read(&in.batch, in.patience()); err != nil {
+			return fmt.Errorf("read guest faults: %w", err)
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := in.turn(); err != nil {
+			return err
+		}
+		if in.table.unknown == 0 && in.committed.Load() && len(in.stuck) == 0 {
+			return in.finish()
+		}
+	}
+}
+
+// turn is one pass over the steps above.
+func (in *installer) turn() error {
+	in.holding = false
+	in.adoptLink()
+	in.applyRemoved()
+	if err := in.applyFaults(); err != nil {
+		return err
+	}
+	if err := in.installDemands(); err != nil {
+		return err
+	}
+	if err := in.installBulk(); err != nil {
+		return err
+	}
+	in.ask()
+	return nil
+}
+
+// patience is how long the reader may wait for events: not at all while the
+// background has something to install, for ever when there is nothing to do.
+func (in *installer) patience() time.Duration {
+	switch {
+	case in.holding:
+		return installRetry
+	case in.current.answer != nil || len(in.bulk) > 0 || len(in.demands) > 0 || len(in.links) > 0:
+		return 0
+	default:
+		return -1
+	}
+}
+
+// adoptLink takes over a new link: whatever the old one was asked is asked
+// again.
+func (in *installer) adoptLink() {
+	select {
+	case in.link = <-in.links:
+	default:
+		return
+	}
+	in.table.forgetRequests()
+	in.window.Reset()
+	if in.current.answer != nil {
+		in.current.answer.release()
+		in.current = bulkWork{}
+	}
+	if in.link == nil {
+		return
+	}
+	for p := range in.table.demanded {
+		in.link.demand(p)
+	}
+}
+
+// applyRemoved marks what the guest gave back.
+func (in *installer) applyRemoved() {
+	for _, r := range in.batch.Removed {
+		in.spans.each(r.Start, r.Length, func(p lazymig.PageNumber) {
+			if !in.table.kept.discarded.has(p) {
+				in.table.markDiscarded(p)
+				in.counters.count(&in.counters.discarded, 1)
+			}
+			if _, waits := in.table.demanded[p]; waits {
+				in.retry = append(in.retry, p) // with zeros now
+			}
+		})
+	}
+}
+
+func (in *installer) applyFaults() error {
+	retry := in.retry
+	in.retry = nil
+	for _, p := range retry {
+		if err := in.fault(p); err != nil {
+			return err
+		}
+	}
+	for _, f := range in.batch.Faults {
+		p, ok := in.spans.page(f.Address)
+		if !ok {
+			return fmt.Errorf("serve fault at %#x: the address is not guest memory", f.Address)
+		}
+		if err := in.fault(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fault answers a thread of the guest that touched page p.
+func (in *installer) fault(p lazymig.PageNumber) error {
+	if in.table.readsZero(p) {
+		return in.installZero(p)
+	}
+	if _, bad := in.table.poisoned[p]; bad {
+		return in.poison(p)
+	}
+	if _, waits := in.table.demanded[p]; waits {
+		return nil
+	}
+	in.table.demanded[p] = time.Now()
+	if in.link != nil {
+		in.link.demand(p)
+	}
+	return nil
+}
+
+// installZero maps zeros at p: a hole, a zero page, or a discarded page.
+func (in *installer) installZero(p lazymig.PageNumber) error {
+	start := time.Now()
+	address, _ := in.spans.address(p)
+	_, err := in.handle.ZeroPage(address, lazymig.PageSize)
+	switch {
+	case err == nil:
+		in.table.markInstalled(p, 1)
+	case errors.Is(err, unix.EEXIST):
+		// A second thread asked before the first answer: the page is there.
+		err = in.handle.Wake(address, lazymig.PageSize)
+	}
+	if err != nil {
+		return in.postpone(p, fmt.Errorf("install zero page %d: %w", p, err))
+	}
+	in.answered(p, in.counters.faultZero, start)
+	return nil
+}
+
+// poison makes a touch of p fail as a touch of broken memory does. Where the
+// kernel cannot do that, the page stays missing and a thread that touches it
+// stalls: never zeros.
+func (in *installer) poison(p lazymig.PageNumber) error {
+	if !in.canPoison {
+		return nil
+	}
+	address, _ := in.spans.address(p)
+	_, err := in.handle.Poison(address, lazymig.PageSize)
+	if errors.Is(err, unix.EEXIST) {
+		err = in.handle.Wake(address, lazymig.PageSize)
+	}
+	if err != nil {
+		return in.postpone(p, fmt.Errorf("poison page %d: %w", p, err))
+	}
+	delete(in.table.demanded, p)
+	return nil
+}
+
+// postpone keeps the fault on p for the next turn if the kernel asked for
+// that, and returns err otherwise.
+func (in *installer) postpone(p lazymig.PageNumber, err error) error {
+	if !again(err) {
+		return err
+	}
+	in.retry = append(in.retry, p)
+	in.holding = true
+	return nil
+}
+
+// again reports whether the kernel asks to try the same call later: the
+// address space is changing, or memory is short.
+func again(err error) bool { return errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENOMEM) }
+
+// answered records that nobody waits for p any more. start is when the answer
+// began for a fault that was not demanded.
+func (in *installer) answered(p lazymig.PageNumber, h *hdrhistogram.Histogram, start time.Time) {
+	if demanded, waits := in.table.demanded[p]; waits {
+		start = demanded
+		delete(in.table.demanded, p)
+	}
+	in.counters.fault(h, time.Since(start))
+}

@@ -1,0 +1,74 @@
+package migrate
+
+import "time"
+
+const (
+	// copyRunPages is how many pages one UFFDIO_COPY of the background
+	// installs: enough to spread the cost of the system call, little enough
+	// that a page somebody waits for is delayed by tens of microseconds.
+	copyRunPages = 16
+	// chunkPages is how many pages the background asks for at a time, the
+	// most that a Pages frame carries.
+	chunkPages = 64
+	// windowPages bounds what the background has asked for: 4 MiB, the
+	// product of 1 Gbit/s and 32 ms.
+	windowPages = 16 * chunkPages
+	// requestRuns bounds the runs of one request frame.
+	requestRuns = 64
+	// answerBuffers bounds the answers that a page stream holds unprocessed.
+	// When all are in use, the stream is not read and QUIC's flow control
+	// slows the source down.
+	answerBuffers = 8
+	// eventQueue bounds the events that wait for a session loop. Producers
+	// block on a full queue; all of them are frames of one ordered stream or
+	// happen once.
+	eventQueue = 64
+	// installRetry is the pause before a page is tried again that the kernel
+	// could not install, because the address space was changing or memory
+	// was short.
+	installRetry = time.Millisecond
+	// lastEvents is how long events are read after the memory was
+	// unregistered, so that no thread of the VMM waits for a reader for ever.
+	lastEvents = 50 * time.Millisecond
+	// mismatchLimit is how many pages of one link may fail their digest
+	// before the link is given up. One is a broken host already.
+	mismatchLimit = 64
+
+	// defaultReadyTimeout bounds the blackout of an attempt that fails: from
+	// the stop of the guest to the destination's READY.
+	defaultReadyTimeout = 2 * time.Second
+	// connectTimeout bounds the first connection of a migration.
+	connectTimeout = 10 * time.Second
+	// offerTimeout bounds what the destination does between an offer and its
+	// verdict: creating RAM files, starting and arming a VMM.
+	offerTimeout = 60 * time.Second
+	// captureTimeout bounds the capture of the device state, from the verdict
+	// to the frozen guest. ROMs and video memory go before the stop.
+	captureTimeout = 30 * time.Second
+	// abandonTimeout bounds the wait of a source that aborted for the
+	// destination's word that it knows. Then the keeper goes on trying.
+	abandonTimeout = 3 * time.Second
+	// rollbackTimeout bounds the return of a guest to the source.
+	rollbackTimeout = 30 * time.Second
+	// killTimeout bounds the wait for a VMM to die after SIGKILL. A process
+	// with much memory takes a while to be torn down.
+	killTimeout = 30 * time.Second
+	// exitGrace is how long an error of the installer waits for the end of the
+	// VMM, its usual cause.
+	exitGrace = time.Second
+	// releaseTimeout bounds the wait for the source's word that it has noted
+	// the completion. Without it the destination is done all the same.
+	releaseTimeout = 5 * time.Second
+	// notifyTimeout bounds how long a keeper at the source tries to tell the
+	// destination that the migration was aborted.
+	notifyTimeout = 10 * time.Minute
+	// progressInterval is how often progress is reported.
+	progressInterval = 200 * time.Millisecond
+	// maxDeviceState bounds the device state. Stock machines have about
+	// 200 KiB; large emulated video memory can reach tens of MiB.
+	maxDeviceState = 256 << 20
+	// deviceChunk is how much device state one frame carries.
+	deviceChunk = 32 << 10
+	// maxPoisoned bounds the list of pages that hardware has lost.
+	maxPoisoned = 1 << 20
+)

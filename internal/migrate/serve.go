@@ -1,0 +1,280 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lazymig/lazymig"
+	"github.com/lazymig/lazymig/internal/wire"
+	"github.com/lazymig/lazymig/pagecache"
+	"github.com/lazymig/lazymig/prefetch"
+	"github.com/lazymig/lazymig/quictransport"
+)
+
+// SourceMemory is the memory of a guest that does not run any more. Its
+// methods may be called from several goroutines.
+type SourceMemory interface {
+	// ReadAt reads len(p) bytes, whole pages, at a byte offset of a region.
+	// An error that wraps unix.EIO says that the hardware has lost a page.
+	ReadAt(p []byte, region int, offset uint64) (int, error)
+	// Extents lists the runs of a region that are not holes as offset and
+	// length in bytes, in order.
+	Extents(region int) iter.Seq2[uint64, uint64]
+}
+
+// pageServer answers page requests from the frozen memory. It has one
+// goroutine for each page stream of a link; requests that come before the
+// freeze wait for it, because earlier bytes prove nothing.
+type pageServer struct {
+	layout lazymig.Layout
+	memory SourceMemory
+	lost   *poisonList
+	key    pagecache.Key
+	rate   uint64
+	frozen chan struct{} // closed at the freeze
+	thawed context.Context
+	thaw   context.CancelFunc
+	wait   sync.WaitGroup
+}
+
+func newPageServer(layout lazymig.Layout, memory SourceMemory, lost *poisonList, key pagecache.Key, rate uint64) *pageServer {
+	s := &pageServer{layout: layout, memory: memory, lost: lost, key: key, rate: rate, frozen: make(chan struct{})}
+	s.thawed, s.thaw = context.WithCancel(context.Background())
+	return s
+}
+
+// open lets requests through: the guest has stopped for good.
+func (s *pageServer) open() { close(s.frozen) }
+
+// close ends all streams: no byte is read from memory that runs again.
+func (s *pageServer) close() {
+	s.thaw()
+	s.wait.Wait()
+}
+
+// attach serves the page streams of a link until it dies.
+func (s *pageServer) attach(link *quictransport.Link) {
+	s.start(link, link.Demand(), 0, false)
+	for i, stream := range link.Bulk() {
+		s.start(link, stream, s.rate, i == 0)
+	}
+}
+
+func (s *pageServer) start(link *quictransport.Link, stream quictransport.Stream, rate uint64, holes bool) {
+	s.wait.Go(func() {
+		if err := s.serve(link, stream, rate, holes); err != nil {
+			closeLink(link, err)
+		}
+	})
+}
+
+// serve answers the requests of one stream.
+func (s *pageServer) serve(link *quictransport.Link, stream quictransport.Stream, rate uint64, holes bool) error {
+	select {
+	case <-s.frozen:
+	case <-link.Done():
+		return nil
+	case <-s.thawed.Done():
+		return nil
+	}
+	if holes {
+		if err := s.sendHoles(stream); err != nil {
+			return err
+		}
+	}
+	out, err := s.newAnswerer(stream, rate)
+	if err != nil {
+		return err
+	}
+	var buffer []byte
+	var runs []lazymig.Run
+	for s.thawed.Err() == nil {
+		_, payload, err := wire.ReadFrameOf(stream, buffer, wire.TypeRequest)
+		if err != nil {
+			return fmt.Errorf("read page request: %w", err)
+		}
+		request, err := wire.ParseRequestInto(runs[:0], payload)
+		if err != nil {
+			return err
+		}
+		buffer, runs = payload[:0], request.Runs
+		if err := out.answer(request.Runs); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sendHoles names all pages that are holes. Pages that were lost before are
+// holes of the file, too, and are left out.
+func (s *pageServer) sendHoles(stream quictransport.Stream) error {
+	var frame []byte
+	absent := wire.Absent{}
+	flush := func() error {
+		frame = absent.Append(frame[:0])
+		absent.Runs = absent.Runs[:0]
+		_, err := stream.Write(frame)
+		return err
+	}
+	for region := range s.layout {
+		err := s.holes(region, func(run lazymig.Run) error {
+			absent.Runs = append(absent.Runs, run)
+			if len(absent.Runs) == wire.MaxAbsentRuns {
+				return flush()
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("send the holes of %s: %w", s.layout[region].Name, err)
+		}
+	}
+	absent.Last = true
+	return flush()
+}
+
+// holes calls add for each run of pages between the extents of a region.
+func (s *pageServer) holes(region int, add func(lazymig.Run) error) error {
+	first := s.layout.First(region)
+	next := first
+	for offset, length := range s.memory.Extents(region) {
+		from := first + lazymig.PageNumber(offset/lazymig.PageSize)
+		if err := s.withoutLost(lazymig.Run{First: next, Count: uint64(from - next)}, add); err != nil {
+			return err
+		}
+		next = first + lazymig.PageNumber((offset+length+lazymig.PageSize-1)/lazymig.PageSize)
+	}
+	end := first + lazymig.PageNumber(s.layout[region].Size/lazymig.PageSize)
+	return s.withoutLost(lazymig.Run{First: next, Count: uint64(end - next)}, add)
+}
+
+// withoutLost calls add for the parts of run between pages that were lost.
+func (s *pageServer) withoutLost(run lazymig.Run, add func(lazymig.Run) error) error {
+	for run.Count > 0 {
+		part := run
+		for p := range s.lost.pages {
+			if p >= part.First && p < part.End() {
+				part.Count = uint64(p - part.First)
+			}
+		}
+		if part.Count > 0 {
+			if err := add(part); err != nil {
+				return err
+			}
+		}
+		if part.Count == run.Count {
+			return nil
+		}
+		run = lazymig.Run{First: part.End() + 1, Count: run.Count - part.Count - 1}
+	}
+	return nil
+}
+
+// answerer makes the answers of one stream. One goroutine uses it.
+type answerer struct {
+	server  *pageServer
+	stream  quictransport.Stream
+	builder *wire.PagesBuilder
+	hasher  *pagecache.Hasher
+	pacer   prefetch.Pacer
+	digest  [pagecache.DigestSize]byte
+}
+
+func (s *pageServer) newAnswerer(stream quictransport.Stream, rate uint64) (*answerer, error) {
+	hasher, err := pagecache.NewHasher(s.key)
+	if err != nil {
+		return nil, err
+	}
+	return &answerer{
+		server: s, stream: stream, hasher: hasher,
+		builder: wire.NewPagesBuilder(), pacer: prefetch.Pacer{Rate: rate},
+	}, nil
+}
+
+func (a *answerer) answer(runs []lazymig.Run) error {
+	for _, run := range runs {
+		if !a.server.layout.Contains(run) {
+			return fmt.Errorf("%w: request for pages %d to %d is outside the guest", wire.ErrMalformed, run.First, run.End())
+		}
+		for run.Count > 0 {
+			n, err := a.read(run)
+			if err != nil {
+				return err
+			}
+			if err := a.write(); err != nil {
+				return err
+			}
+			run = lazymig.Run{First: run.First + lazymig.PageNumber(n), Count: run.Count - uint64(n)}
+		}
+	}
+	return nil
+}
+
+func (a *answerer) write() error {
+	frame := a.builder.Frame()
+	if pause := a.pacer.Wait(time.Now(), len(frame)); pause > 0 {
+		select {
+		case <-time.After(pause):
+		case <-a.server.thawed.Done():
+		}
+	}
+	if a.server.thawed.Err() != nil {
+		return nil
+	}
+	if _, err := a.stream.Write(frame); err != nil {
+		return fmt.Errorf("send pages: %w", err)
+	}
+	return nil
+}
+
+// read fills the builder with the first pages of run, as many as one frame
+// takes and its region has, and returns their number.
+func (a *answerer) read(run lazymig.Run) (int, error) {
+	region, offset, _ := a.server.layout.Locate(run.First)
+	left := (a.server.layout[region].Size - offset) / lazymig.PageSize
+	n := int(min(run.Count, left, wire.MaxPages))
+	a.builder.Reset(run.First)
+	room := a.builder.Room()[:n*lazymig.PageSize]
+	_, err := a.server.memory.ReadAt(room, region, offset)
+	if errors.Is(err, unix.EIO) && n > 1 {
+		return a.readSingly(run.First, n, region, offset)
+	}
+	if err != nil && !errors.Is(err, unix.EIO) {
+		return 0, fmt.Errorf("read page %d of the guest: %w", run.First, err)
+	}
+	for i := range n {
+		a.add(run.First+lazymig.PageNumber(i), room[i*lazymig.PageSize:][:lazymig.PageSize], err != nil)
+	}
+	return n, nil
+}
+
+// readSingly reads page by page after an error, to find out which is broken.
+func (a *answerer) readSingly(first lazymig.PageNumber, n, region int, offset uint64) (int, error) {
+	for i := range n {
+		page := a.builder.Room()[:lazymig.PageSize]
+		_, err := a.server.memory.ReadAt(page, region, offset+uint64(i)*lazymig.PageSize)
+		if err != nil && !errors.Is(err, unix.EIO) {
+			return 0, fmt.Errorf("read page %d of the guest: %w", first+lazymig.PageNumber(i), err)
+		}
+		a.add(first+lazymig.PageNumber(i), page, err != nil)
+	}
+	return n, nil
+}
+
+// add puts one page into the answer.
+func (a *answerer) add(p lazymig.PageNumber, page []byte, broken bool) {
+	switch {
+	case broken || a.server.lost.has(p):
+		a.builder.AddPoison()
+	case pagecache.IsZero(page):
+		a.builder.AddZero()
+	default:
+		a.hasher.Sum(page, a.digest[:])
+		a.builder.AddData(page, &a.digest)
+	}
+}

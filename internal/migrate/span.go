@@ -1,0 +1,68 @@
+package migrate
+
+import (
+	"fmt"
+
+	"github.com/lazymig/lazymig"
+	"github.com/lazymig/lazymig/internal/vmm/qemu"
+)
+
+// span is a run of pages that lies in one piece of the VMM's address space.
+type span struct {
+	first lazymig.PageNumber
+	pages uint64
+	start uint64 // address of the first page
+}
+
+func (s span) end() lazymig.PageNumber { return s.first + lazymig.PageNumber(s.pages) }
+
+// spans translates between page numbers and addresses of the VMM. A guest has
+// a handful, so both look-ups walk them.
+type spans []span
+
+func newSpans(layout lazymig.Layout, mappings []qemu.Mapping) (spans, error) {
+	var out spans
+	var covered uint64
+	for _, m := range mappings {
+		if m.Region < 0 || m.Region >= len(layout) || m.Offset+m.Length > layout[m.Region].Size {
+			return nil, fmt.Errorf("map guest memory: mapping at %#x lies outside the layout", m.Start)
+		}
+		first := layout.First(m.Region) + lazymig.PageNumber(m.Offset/lazymig.PageSize)
+		out = append(out, span{first: first, pages: m.Length / lazymig.PageSize, start: m.Start})
+		covered += m.Length
+	}
+	if covered != layout.Bytes() {
+		return nil, fmt.Errorf("map guest memory: mappings cover %d of %d bytes", covered, layout.Bytes())
+	}
+	return out, nil
+}
+
+// address returns where page p lies and how many pages follow it without a
+// gap, itself included. p must belong to the layout.
+func (s spans) address(p lazymig.PageNumber) (address, pages uint64) {
+	for _, x := range s {
+		if p >= x.first && p < x.end() {
+			return x.start + uint64(p-x.first)*lazymig.PageSize, uint64(x.end() - p)
+		}
+	}
+	panic(fmt.Sprintf("page %d is outside the layout", p))
+}
+
+// page returns the page at an address of the VMM.
+func (s spans) page(address uint64) (lazymig.PageNumber, bool) {
+	for _, x := range s {
+		if address >= x.start && (address-x.start)/lazymig.PageSize < x.pages {
+			return x.first + lazymig.PageNumber((address-x.start)/lazymig.PageSize), true
+		}
+	}
+	return 0, false
+}
+
+// each calls visit for every page of the byte range that belongs to the guest.
+func (s spans) each(start, length uint64, visit func(lazymig.PageNumber)) {
+	for a := start &^ (lazymig.PageSize - 1); a < start+length; a += lazymig.PageSize {
+		if p, ok := s.page(a); ok {
+			visit(p)
+		}
+	}
+}

@@ -1,0 +1,106 @@
+package migrate
+
+import (
+	"math/bits"
+	"sync"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// origin says where the content of a page came from.
+type origin int
+
+const (
+	fromZero origin = iota
+	fromDemand
+	fromBulk
+	origins
+)
+
+// Latency histograms cover 1 µs to 10 minutes with two significant digits.
+const (
+	latencyMin    = 1
+	latencyMax    = int64(10 * time.Minute / time.Microsecond)
+	latencyDigits = 2
+)
+
+// counters is what the destination counts. The installer and the receivers
+// write it, progress and the report read it.
+type counters struct {
+	mu         sync.Mutex // protects all below; a leaf
+	pages      [origins]uint64
+	discarded  uint64
+	poisoned   uint64
+	raw        uint64 // bytes of page content that came over the wire
+	mismatches uint64
+	surprises  uint64 // pages that were present although nobody installed them
+	reconnects uint64
+	faultZero  *hdrhistogram.Histogram
+	faultWire  *hdrhistogram.Histogram
+}
+
+func newCounters() *counters {
+	return &counters{
+		faultZero: hdrhistogram.New(latencyMin, latencyMax, latencyDigits),
+		faultWire: hdrhistogram.New(latencyMin, latencyMax, latencyDigits),
+	}
+}
+
+func (c *counters) add(o origin, pages uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pages[o] += pages
+}
+
+func (c *counters) count(field *uint64, n uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	*field += n
+}
+
+// mismatch counts pages that failed their digest, one for each bit, and
+// returns how many there were so far.
+func (c *counters) mismatch(pages uint64) uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mismatches += uint64(bits.OnesCount64(pages))
+	return c.mismatches
+}
+
+// fault records how long a thread of the guest waited for a page.
+func (c *counters) fault(h *hdrhistogram.Histogram, waited time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_ = h.RecordValue(min(max(waited.Microseconds(), latencyMin), latencyMax)) // in range
+}
+
+// latencies summarises a histogram for the report.
+func latencies(h *hdrhistogram.Histogram) Latencies {
+	return Latencies{
+		Count: uint64(h.TotalCount()),
+		P50:   h.ValueAtPercentile(50), P90: h.ValueAtPercentile(90),
+		P99: h.ValueAtPercentile(99), P999: h.ValueAtPercentile(99.9), Max: h.Max(),
+	}
+}
+
+// progress returns the counts so far for a guest of total pages.
+func (c *counters) progress(total uint64) Progress {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return Progress{
+		Total: total, Zero: c.pages[fromZero], Demand: c.pages[fromDemand], Bulk: c.pages[fromBulk],
+		Discarded: c.discarded, Poisoned: c.poisoned,
+		FaultP50: c.faultWire.ValueAtPercentile(50), FaultP99: c.faultWire.ValueAtPercentile(99),
+	}
+}
+
+// fill writes the counts into a report.
+func (c *counters) fill(r *Report) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r.PagesZero, r.PagesDemand, r.PagesBulk = c.pages[fromZero], c.pages[fromDemand], c.pages[fromBulk]
+	r.PagesDiscarded, r.PagesPoisoned = c.discarded, c.poisoned
+	r.BytesRaw, r.DigestMismatches, r.Reconnects = c.raw, c.mismatches, c.reconnects
+	r.FaultUS = Faults{Zero: latencies(c.faultZero), Remote: latencies(c.faultWire)}
+}

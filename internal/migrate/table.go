@@ -1,0 +1,154 @@
+package migrate
+
+import (
+	"math/bits"
+	"time"
+
+	"github.com/lazymig/lazymig"
+)
+
+// table is the destination's page table. Each page is in one state:
+//
+//	          request               answer DATA, UFFDIO_COPY succeeded
+//	missing ──────────▶ requested ─────────────────────────────────────▶ installed
+//	   │                   │ │ answer ZERO, or a hole at the source          │
+//	   │                   │ └──────────▶ zero ── touched, UFFDIO_ZEROPAGE ──┤
+//	   │                   │ answer POISON                                   │
+//	   │                   └──────────▶ poisoned                             │
+//	   └──────────── the guest gave the page back (REMOVE) ──▶ discarded ◀───┘
+//
+// The installer's goroutine is the only writer. installed and discarded live
+// in the pageMap and outlive the engine. A page is marked installed after the
+// kernel confirmed it, never before. A discarded page reads as zeros from then
+// on; so does an installed page that the kernel reports as missing, because
+// only a discard takes an installed page away.
+type table struct {
+	pages     uint64
+	kept      *pageMap
+	zero      bitmap
+	requested bitmap
+	poisoned  map[lazymig.PageNumber]struct{}
+	// demanded holds the pages that a thread of the guest waits for, with the
+	// time of the first fault. The guest's threads bound it.
+	demanded map[lazymig.PageNumber]time.Time
+	// unknown counts the pages that are missing or requested.
+	unknown uint64
+}
+
+func newTable(pages uint64, kept *pageMap) *table {
+	return &table{
+		pages: pages, kept: kept, unknown: pages,
+		zero: newBitmap(pages), requested: newBitmap(pages),
+		poisoned: map[lazymig.PageNumber]struct{}{},
+		demanded: map[lazymig.PageNumber]time.Time{},
+	}
+}
+
+// known reports whether page p needs no answer of the source any more.
+func (t *table) known(p lazymig.PageNumber) bool {
+	if t.kept.installed.has(p) || t.zero.has(p) || t.kept.discarded.has(p) {
+		return true
+	}
+	_, poisoned := t.poisoned[p]
+	return poisoned
+}
+
+// settle counts p as known if it was not, before its mark is set.
+func (t *table) settle(p lazymig.PageNumber) {
+	if !t.known(p) {
+		t.unknown--
+	}
+	t.requested.clear(p)
+}
+
+func (t *table) markInstalled(first lazymig.PageNumber, count int) {
+	for i := range count {
+		p := first + lazymig.PageNumber(i)
+		t.settle(p)
+		t.kept.installed.set(p)
+	}
+}
+
+func (t *table) markZero(p lazymig.PageNumber) {
+	t.settle(p)
+	t.zero.set(p)
+}
+
+// markZeroRun marks the pages of run that are not known yet as zero and
+// returns how many these were. It works on 64 pages at a time, because the
+// holes of a large guest are millions of pages.
+func (t *table) markZeroRun(run lazymig.Run) uint64 {
+	var fresh uint64
+	for p := uint64(run.First); p < uint64(run.End()); p = (p/64 + 1) * 64 {
+		w := p / 64
+		mask := ^uint64(0) << (p % 64)
+		if left := uint64(run.End()) - w*64; left < 64 {
+			mask &= 1<<left - 1
+		}
+		mask &^= t.kept.installed.word(w) | t.kept.discarded.word(w) | t.zero.word(w) | t.poisonedWord(w)
+		t.zero.setWord(w, t.zero.word(w)|mask)
+		t.requested.setWord(w, t.requested.word(w)&^mask)
+		fresh += uint64(bits.OnesCount64(mask))
+	}
+	t.unknown -= fresh
+	return fresh
+}
+
+func (t *table) markDiscarded(p lazymig.PageNumber) {
+	t.settle(p)
+	t.kept.discarded.set(p)
+}
+
+func (t *table) markPoisoned(p lazymig.PageNumber) {
+	t.settle(p)
+	t.poisoned[p] = struct{}{}
+}
+
+// readsZero reports whether a fault on p is answered with zeros.
+func (t *table) readsZero(p lazymig.PageNumber) bool {
+	return t.zero.has(p) || t.kept.discarded.has(p) || t.kept.installed.has(p)
+}
+
+// missing returns the first run of pages at or behind from that are missing,
+// within one group of 64, or false if there is none.
+func (t *table) missing(from lazymig.PageNumber) (lazymig.Run, bool) {
+	for w := uint64(from) / 64; w < uint64(len(t.zero)/8); w++ {
+		free := t.missingWord(w)
+		if w == uint64(from)/64 {
+			free &= ^uint64(0) << (uint64(from) % 64)
+		}
+		if free == 0 {
+			continue
+		}
+		first := bits.TrailingZeros64(free)
+		count := bits.TrailingZeros64(^(free >> first))
+		return lazymig.Run{First: lazymig.PageNumber(w*64 + uint64(first)), Count: uint64(min(count, 64-first))}, true
+	}
+	return lazymig.Run{}, false
+}
+
+// missingWord returns the missing pages among 64·w to 64·w+63.
+func (t *table) missingWord(w uint64) uint64 {
+	free := ^(t.kept.installed.word(w) | t.kept.discarded.word(w) | t.zero.word(w) | t.requested.word(w))
+	if left := t.pages - w*64; left < 64 {
+		free &= 1<<left - 1
+	}
+	return free &^ t.poisonedWord(w)
+}
+
+// poisonedWord returns the poisoned pages among 64·w to 64·w+63.
+func (t *table) poisonedWord(w uint64) uint64 {
+	var mask uint64
+	if len(t.poisoned) == 0 {
+		return 0
+	}
+	for i := range 64 {
+		if _, bad := t.poisoned[lazymig.PageNumber(w*64+uint64(i))]; bad {
+			mask |= 1 << i
+		}
+	}
+	return mask
+}
+
+// forgetRequests makes all requested pages missing again, after a link died.
+func (t *table) forgetRequests() { t.requested.reset() }

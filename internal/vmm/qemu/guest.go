@@ -1,0 +1,129 @@
+package qemu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/lazymig/lazymig/internal/vmm/qmp"
+)
+
+// Guest is a guest of a QEMU that runs already: the source of a migration.
+//
+//	Attach → Preflight, Describe → Memory → Prepare → Freeze → Kill → Close
+//	                                           └────────┴→ Thaw ──────┘
+type Guest struct {
+	path      string // of the monitor's socket
+	monitor   *qmp.Client
+	vmm       *process
+	state     ThawState
+	prepared  bool // the settings are changed
+	migrating bool // a migration was started and not taken back
+	relays    sync.WaitGroup
+}
+
+// PID returns the VMM's process id.
+func (g *Guest) PID() int { return g.vmm.pid }
+
+// PIDFD returns a descriptor of the VMM's process that Guest owns, valid
+// until Close.
+func (g *Guest) PIDFD() int { return g.vmm.pidfd }
+
+// Exited is closed when the VMM has ended.
+func (g *Guest) Exited() <-chan struct{} { return g.vmm.exited }
+
+// Describe asks the VMM what guest it runs. The guest is not disturbed.
+func (g *Guest) Describe(ctx context.Context) (Description, error) {
+	return describe(ctx, g.monitor, g.PID())
+}
+
+// Memory opens the guest's RAM files; the caller closes it. The error is
+// ErrNoRAMFile if not all of the RAM is in such files.
+func (g *Guest) Memory(ctx context.Context) (*FileMemory, error) {
+	i, err := inspect(ctx, g.monitor, g.PID())
+	if err != nil {
+		return nil, err
+	}
+	return newFileMemory(g.PID(), i.rams)
+}
+
+// ThawState returns what Thaw needs to know in another process. It is
+// complete when Prepare has returned.
+func (g *Guest) ThawState() ThawState { return g.state }
+
+// Kill ends the VMM with SIGKILL and waits for its end: for at most a minute
+// if the context has no deadline.
+func (g *Guest) Kill(ctx context.Context) error {
+	ctx, cancel := bound(ctx, killTimeout)
+	defer cancel()
+	if err := g.vmm.kill(); err != nil {
+		return err
+	}
+	select {
+	case <-g.vmm.exited:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the end of the VMM, process %d: %w", g.PID(), context.Cause(ctx))
+	}
+}
+
+// Close lets go of the VMM and leaves it as it is. It waits for a Write on
+// the stream of a Freeze that failed. Calls after the first do nothing.
+func (g *Guest) Close() error {
+	err := g.monitor.Close()
+	g.relays.Wait()
+	g.vmm.release()
+	return err
+}
+
+// connect makes sure of a living connection to the monitor.
+func (g *Guest) connect(ctx context.Context) error {
+	if g.monitor.Err() == nil {
+		return nil
+	}
+	monitor, err := dialPatiently(ctx, g.path)
+	if err != nil {
+		return g.explain(err)
+	}
+	g.monitor = monitor
+	return nil
+}
+
+// dialPatiently connects to a monitor that another client may be about to
+// leave.
+func dialPatiently(ctx context.Context, path string) (*qmp.Client, error) {
+	for {
+		monitor, err := qmp.Dial(ctx, path)
+		if err == nil || !errors.Is(err, qmp.ErrInUse) || ctx.Err() != nil {
+			return monitor, err
+		}
+	}
+}
+
+// explain adds to an error that the VMM has ended, if it has.
+func (g *Guest) explain(err error) error {
+	if err != nil && g.vmm.hasExited() {
+		return fmt.Errorf("%w: %w", ErrVMMGone, err)
+	}
+	return err
+}
+
+// bound gives a context without a deadline one.
+func bound(ctx context.Context, most time.Duration) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, most)
+}
+
+// GuestName returns the guest's -name, empty if it has none.
+func GuestName(ctx context.Context, qmpPath string) (string, error) {
+	monitor, err := qmp.Dial(ctx, qmpPath)
+	if err != nil {
+		return "", err
+	}
+	name, err := queries{monitor}.name(ctx)
+	return name, errors.Join(err, monitor.Close())
+}

@@ -1,0 +1,109 @@
+package qemu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+)
+
+// Kill ends QEMU at once and waits for its end. It works on a QEMU that hangs
+// on a missing page. Before Start, and for a QEMU that has ended, it does
+// nothing.
+func (i *Incoming) Kill(ctx context.Context) error {
+	if i.process == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, killTimeout, fmt.Errorf("it does not end within %v", killTimeout))
+	defer cancel()
+	if err := i.process.kill(); err != nil {
+		return err
+	}
+	select {
+	case <-i.exited:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("kill QEMU (process %d): %w", i.process.pid, context.Cause(ctx))
+	}
+}
+
+// Remove unlinks the RAM files that Create made, and the monitor's socket. It
+// refuses while QEMU runs: its RAM would lose its name.
+func (i *Incoming) Remove() error {
+	if i.process != nil && !i.process.hasExited() {
+		return fmt.Errorf("remove the RAM files: QEMU (process %d) still runs, kill it first", i.process.pid)
+	}
+	problems := []error{i.removeFiles()}
+	monitor := serverSocket{path: i.QMPPath()}
+	if alive, err := monitor.isAlive(); err == nil && !alive {
+		err := os.Remove(i.QMPPath())
+		if !errors.Is(err, os.ErrNotExist) {
+			problems = append(problems, err)
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func (i *Incoming) removeFiles() error {
+	var problems []error
+	for _, f := range i.files {
+		if f.file != nil {
+			problems = append(problems, f.remove())
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func (i *Incoming) closeFiles() error {
+	var problems []error
+	for _, f := range i.files {
+		problems = append(problems, f.close())
+	}
+	return errors.Join(problems...)
+}
+
+// Detach closes everything that Incoming holds and leaves QEMU as it is, with
+// its own copy of the userfaultfd. If the guest has arrived, QEMU's migration
+// settings are put back first. Calls after the first do nothing.
+func (i *Incoming) Detach() error {
+	if i.isDetached {
+		return nil
+	}
+	i.isDetached = true
+	close(i.detached)
+	var problems []error
+	if i.served != nil {
+		problems = append(problems, i.settle())
+		<-i.served
+	}
+	if i.client != nil {
+		problems = append(problems, i.client.Close())
+	}
+	for _, p := range []*process{i.process, i.launcher} {
+		if p != nil {
+			p.release()
+		}
+	}
+	return errors.Join(append(problems, i.closeFiles())...)
+}
+
+// KillMarked kills every QEMU that an Incoming with this tag has started and
+// waits for its end. It is for a process that must clean up after another one
+// and does not know how far that had come.
+func KillMarked(tag string) error {
+	if !tagForm.MatchString(tag) {
+		return fmt.Errorf("kill the QEMU of tag %q: that is no tag", tag)
+	}
+	marked, err := findMarked(marker + "=" + tag)
+	problems := []error{err}
+	for _, pid := range marked {
+		p, err := watch(pid, nil)
+		if err != nil {
+			continue // it has ended meanwhile
+		}
+		problems = append(problems, p.kill())
+		<-p.exited
+		p.release()
+	}
+	return errors.Join(problems...)
+}

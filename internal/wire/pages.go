@@ -1,0 +1,152 @@
+package wire
+
+import (
+	"fmt"
+	"math/bits"
+
+	"github.com/lazymig/lazymig"
+)
+
+// Kind says what a Pages frame has about one page.
+type Kind uint8
+
+// The kinds of pages. 3 is kept for a reference by digest.
+const (
+	// KindZero is a page of zeros; nothing else follows.
+	KindZero Kind = 0
+	// KindData is a page with a digest and PageSize bytes.
+	KindData Kind = 1
+	// KindPoison is a page that the source's hardware has lost.
+	KindPoison Kind = 2
+)
+
+// String returns the kind as errors name it.
+func (k Kind) String() string {
+	switch k {
+	case KindZero:
+		return "zero"
+	case KindData:
+		return "data"
+	case KindPoison:
+		return "poison"
+	}
+	return fmt.Sprintf("kind %d", uint8(k))
+}
+
+// encodingRaw means that the data of pages is the pages themselves. It is the
+// only encoding so far.
+const encodingRaw = 0
+
+// Pages has 1 to MaxPages consecutive pages, source to destination. It is a
+// view: parsing copies and allocates nothing, and the value is good as long as
+// the payload is. PagesBuilder makes such frames.
+type Pages struct {
+	// First is the number of page 0 of the frame.
+	First lazymig.PageNumber
+
+	kinds, digests, data []byte
+	mask                 uint64 // bit i is set if page i is KindData
+}
+
+// Count returns the number of pages.
+func (f *Pages) Count() int { return len(f.kinds) }
+
+// DataCount returns the number of pages of KindData.
+func (f *Pages) DataCount() int { return bits.OnesCount64(f.mask) }
+
+// Kind returns the kind of page i, 0 <= i < Count.
+func (f *Pages) Kind(i int) Kind { return Kind(f.kinds[i]) }
+
+// slot returns the number of data pages before page i.
+func (f *Pages) slot(i int) int { return bits.OnesCount64(f.mask & (1<<i - 1)) }
+
+// Digest returns the 32 bytes of the digest of page i, or nil unless it is
+// KindData.
+func (f *Pages) Digest(i int) []byte {
+	if f.mask>>i&1 == 0 {
+		return nil
+	}
+	at := f.slot(i) * digestSize
+	return f.digests[at : at+digestSize : at+digestSize]
+}
+
+// Data returns the PageSize bytes of page i, or nil unless it is KindData.
+func (f *Pages) Data(i int) []byte {
+	if f.mask>>i&1 == 0 {
+		return nil
+	}
+	return f.DataRun(i, 1)
+}
+
+// DataRun returns the bytes of the pages i to i+n-1, which must all be
+// KindData: they lie side by side and can be installed at once.
+func (f *Pages) DataRun(i, n int) []byte {
+	at := f.slot(i) * lazymig.PageSize
+	end := at + n*lazymig.PageSize
+	return f.data[at:end:end]
+}
+
+// RunLength returns how many pages from page i on have the kind of page i.
+func (f *Pages) RunLength(i int) int {
+	n := 1
+	for i+n < len(f.kinds) && f.kinds[i+n] == f.kinds[i] {
+		n++
+	}
+	return n
+}
+
+// Length returns the bytes that Append adds.
+func (f *Pages) Length() int {
+	return headerSize + pagesFixed + len(f.kinds) + len(f.digests) + len(f.data)
+}
+
+// Append appends the frame with its header to b.
+func (f *Pages) Append(b []byte) []byte {
+	b = appendPagesHead(b, f.First, f.kinds, len(f.digests)/digestSize)
+	b = append(b, f.digests...)
+	return append(b, f.data...)
+}
+
+// appendPagesHead appends all that stands before the digests.
+func appendPagesHead(b []byte, first lazymig.PageNumber, kinds []byte, dataPages int) []byte {
+	b = appendHeader(b, TypePages, pagesFixed+len(kinds)+dataPages*(digestSize+lazymig.PageSize))
+	b = appendU64(b, uint64(first))
+	b = appendU16(b, uint16(len(kinds)))
+	b = append(b, encodingRaw, 0)
+	return append(b, kinds...)
+}
+
+// ParsePages parses a payload; errors wrap ErrMalformed. Only structure is
+// checked: which pages were asked for, and whether digests are right, is the
+// caller's to find out.
+func ParsePages(payload []byte) (Pages, error) {
+	d := decoder{rest: payload}
+	f := Pages{First: lazymig.PageNumber(d.u64())}
+	n := int(d.u16())
+	if e := d.u8(); e != encodingRaw {
+		d.fail("encoding %d is unknown", e)
+	}
+	d.zero(1)
+	if d.fault == "" && (n == 0 || n > MaxPages) {
+		d.fail("it has %d pages", n)
+	}
+	if d.fault == "" && (f.First >= maxPageNumber || uint64(n) > uint64(maxPageNumber-f.First)) {
+		d.fail("no guest has page %d", f.First)
+	}
+	f.kinds = d.take(n)
+	for i, k := range f.kinds {
+		switch Kind(k) {
+		case KindData:
+			f.mask |= 1 << i
+		case KindZero, KindPoison:
+		default:
+			d.fail("%s of page %d is unknown", Kind(k), i)
+		}
+	}
+	f.digests = d.take(f.DataCount() * digestSize)
+	f.data = d.take(f.DataCount() * lazymig.PageSize)
+	if err := d.finish(TypePages); err != nil {
+		return Pages{}, err
+	}
+	return f, nil
+}

@@ -1,0 +1,152 @@
+package quictransport
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/lazymig/lazymig/internal/wire"
+)
+
+// arrival is one connection that a listener got, before it is part of a link.
+// A goroutine of its own takes it from the handshake to its group.
+type arrival struct {
+	conn        *conn
+	fingerprint [32]byte
+	hello       wire.Hello // of its first stream
+
+	control, demand *quic.Stream // of a demand connection
+	bulk            *quic.Stream // of a bulk connection
+}
+
+// serveConnections takes connections whose handshake is over.
+func (l *Listener) serveConnections() {
+	for {
+		q, err := l.quic.Accept(l.ctx)
+		if err != nil {
+			// Only a closed listener or a dead socket ends Accept.
+			l.cancel(fmt.Errorf("accept connection: %w", err))
+			return
+		}
+		if t, ok := q.Context().Value(attemptKey{}).(*attempt); ok {
+			t.arrive()
+		}
+		a := &arrival{conn: &conn{Conn: q}}
+		a.fingerprint = a.conn.fingerprint()
+		if !l.reserve(a) {
+			l.attempts.report(q.RemoteAddr(), fmt.Errorf("too many connections of %q that are in no link", a.conn.peer()))
+			a.conn.close(codeOf(wire.CodeBusy), "too many connections at once")
+			continue
+		}
+		l.work.Go(func() { l.receive(a) })
+	}
+}
+
+// reserve counts a connection that is in no link yet; false if there are too
+// many.
+func (l *Listener) reserve(a *arrival) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.total >= maxPending || l.pending[a.fingerprint] >= maxPendingOfPeer {
+		return false
+	}
+	l.total++
+	l.pending[a.fingerprint]++
+	return true
+}
+
+// release undoes reserve.
+func (l *Listener) release(all ...*arrival) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, a := range all {
+		l.total--
+		if l.pending[a.fingerprint]--; l.pending[a.fingerprint] == 0 {
+			delete(l.pending, a.fingerprint)
+		}
+	}
+}
+
+// receive takes one connection to its group, or refuses it.
+func (l *Listener) receive(a *arrival) {
+	err := l.greet(a)
+	if err == nil {
+		err = l.assemble(a)
+	}
+	if err == nil {
+		return // it is the group's, and Accept's
+	}
+	l.attempts.report(a.conn.RemoteAddr(), explain(err, true))
+	l.sendRefusal(a.conn, a.control, refusal(err))
+	l.release(a)
+}
+
+// greet reads the Hello of each stream of the connection.
+func (l *Listener) greet(a *arrival) error {
+	ctx, cancel := context.WithTimeout(l.ctx, helloTimeout)
+	defer cancel()
+	s, hello, err := l.readHello(ctx, a.conn)
+	// Whatever is wrong with the first stream is answered on it.
+	a.control = s
+	if err != nil {
+		return err
+	}
+	a.hello = hello
+	switch hello.Role {
+	case wire.RoleBulk:
+		a.control, a.bulk = nil, s
+		return nil
+	case wire.RoleControl:
+	case wire.RoleDemand:
+		return fmt.Errorf("%w: %s stream before the control stream", wire.ErrUnexpected, hello.Role)
+	}
+	var second wire.Hello
+	if a.demand, second, err = l.readHello(ctx, a.conn); err != nil {
+		return err
+	}
+	if second.Role != wire.RoleDemand || second.Session != hello.Session || second.Attempt != hello.Attempt {
+		return fmt.Errorf("%w: the second stream says it is the %s stream of another link", wire.ErrUnexpected, second.Role)
+	}
+	return nil
+}
+
+// readHello accepts a stream and reads its first frame, which must be the
+// Hello of a peer that fits to this side.
+func (l *Listener) readHello(ctx context.Context, c *conn) (*quic.Stream, wire.Hello, error) {
+	s, err := c.AcceptStream(ctx)
+	if err != nil {
+		return nil, wire.Hello{}, fmt.Errorf("wait for stream: %w", err)
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		_ = s.SetReadDeadline(deadline) // never fails
+	}
+	_, payload, err := wire.ReadFrameOf(s, nil, wire.TypeHello)
+	if err != nil {
+		return s, wire.Hello{}, fmt.Errorf("wait for hello: %w", err)
+	}
+	hello, err := wire.ParseHello(payload)
+	if err != nil {
+		return s, wire.Hello{}, err
+	}
+	_ = s.SetReadDeadline(time.Time{}) // never fails
+	return s, hello, l.checkHello(hello)
+}
+
+// checkHello compares what the peer says of itself with this side.
+func (l *Listener) checkHello(hello wire.Hello) error {
+	if hello.Insecure != l.id.Insecure {
+		return &RefusedError{
+			Code: wire.CodeInsecure, Text: "only one side runs with --insecure-loopback",
+			Hint: "use --insecure-loopback on both sides or on none",
+		}
+	}
+	if hello.KeyCheck != l.id.keyCheck(hello.Session) {
+		return &RefusedError{
+			Code: wire.CodeKey, Text: "both sides have different domain keys",
+			Hint: "copy domain.key from the CA's folder to both hosts",
+		}
+	}
+	return nil
+}
