@@ -40,7 +40,7 @@ var allowed = map[string][]string{
 	"internal/vmm/qmp":  {".", "golang.org/x/sys/..."},
 	"internal/vmm/qemu": {".", "./uffd", "./internal/vmm/qmp", "golang.org/x/sys/..."},
 	"internal/migrate":  {"*", "!./bench/...", "!./cmd/...", "!./internal/agent/..."},
-	"internal/agent":    {".", "./internal/migrate", "golang.org/x/sys/..."},
+	"internal/agent":    {".", "./internal/migrate", "./quictransport", "golang.org/x/sys/..."},
 
 	"bench":       {"*", "!./cmd/..."},
 	"cmd/lazymig": {"*"},

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/lazymig/lazymig/bench"
 	"github.com/lazymig/lazymig/bench/guest"
 	"github.com/lazymig/lazymig/bench/link"
@@ -325,4 +327,46 @@ func throughput(t *testing.T, l *link.Link, n int64) float64 {
 	start := time.Now()
 	go send(conn, n)
 	return float64(n) / receive(t, listener, n).Sub(start).Seconds()
+}
+
+// TestMemoryBlocks fills a guest that needs two NUMA nodes and a DIMM.
+func TestMemoryBlocks(t *testing.T) {
+	ctx, p := newPair(t, bench.Config{VM: vm.Config{
+		CPUs:  2,
+		RAM:   []vm.Backend{{MiB: 256}, {MiB: 256}, {MiB: 256, DIMM: true}},
+		Guest: guest.Params{MemoryMiB: 480, Rate: 2000},
+	}})
+	if _, err := p.Source().Verify(ctx); err != nil {
+		t.Error(err)
+	}
+	for _, path := range p.Source().RAMFiles() {
+		var s unix.Stat_t
+		if err := unix.Stat(path, &s); err != nil {
+			t.Fatal(err)
+		}
+		if used := s.Blocks * 512 >> 20; used < 64 {
+			t.Errorf("only %d MiB of %s are used", used, path)
+		}
+	}
+}
+
+// TestDamagedStart has QEMU refuse its command line.
+func TestDamagedStart(t *testing.T) {
+	ctx, p := newPair(t, bench.Config{VM: smallGuest("pc")})
+	destination, err := p.Destination()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := destination.Start("-machine", "nonsense"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := destination.Ready(ctx); err == nil || !strings.Contains(err.Error(), "unsupported machine type") {
+		t.Errorf("a QEMU that did not start: %v", err)
+	}
+	if err := p.Dropped(); err != nil {
+		t.Error(err)
+	}
+	if _, err := p.Source().Verify(ctx); err != nil {
+		t.Error(err)
+	}
 }

@@ -27,8 +27,8 @@ import (
 //	                      that gets COMMIT in the engine's place
 //	OWNER → RENOUNCED     the process that wrote OWNER and saw no RESUME
 //	OWNER → COMPLETE      the engine: every page is in, or the guest has ended
-//	ABANDONED → RENOUNCED COMMIT of a source that took LOADED for granted: the
-//	                      record was lost with the host
+//	RESERVED, ARMED, ABANDONED → RENOUNCED  COMMIT that finds the restored
+//	                      machine of a host that went down and lost LOADED
 //
 // LOADED knows no deadline: only the source knows whether it has committed.
 type Destination struct {

@@ -13,6 +13,7 @@ var destinationRules = map[State]rules[*Destination]{
 		EventPeerLost:   ignore[*Destination],
 	},
 	StateReserved: {
+		EventCommitted:  (*Destination).renounceLost,
 		EventGuestArmed: (*Destination).arm,
 		EventAborted:    (*Destination).abandon,
 		EventFailed:     (*Destination).abandon,
@@ -22,6 +23,7 @@ var destinationRules = map[State]rules[*Destination]{
 		EventEngineLost: (*Destination).abandon,
 	},
 	StateArmed: {
+		EventCommitted:    (*Destination).renounceLost,
 		EventStreamLoaded: (*Destination).load,
 		EventAborted:      (*Destination).abandon,
 		EventFailed:       (*Destination).abandon,
@@ -189,6 +191,14 @@ func (m *Destination) renounceDead(reason string) ([]Action, error) {
 func (m *Destination) renounceLate(reason string) ([]Action, error) {
 	m.finished = false
 	return []Action{m.record(StateRenounced, true, reason), m.action(ActionSendRenounced, reason)}, nil
+}
+
+// renounceLost: the source had READY, but LOADED was lost with the host.
+func (m *Destination) renounceLost(reason string) ([]Action, error) {
+	if !m.engineLost {
+		return nil, ErrUnexpected
+	}
+	return m.renounce(reason)
 }
 
 func (m *Destination) renouncedAgain(reason string) ([]Action, error) {

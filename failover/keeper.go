@@ -27,6 +27,12 @@ import "github.com/lazymig/lazymig"
 // again before anybody hears of it. If that fails (ErrNotRecorded) the keeper
 // feeds EventEngineLost again. It does nothing at all for an engine whose
 // driver was Stopped.
+//
+// A receive that is started again may find the source of its last record still
+// in CEDED, when that calls. It takes no EventEngineLost: it syncs the journal,
+// restores the machine, kills what is left of the old VMM unless the record is
+// OWNER or COMPLETE, and lets the two sides meet (Reconnected). COMMIT then
+// becomes RENOUNCED; OWNER counts as having run.
 
 // RestoreSource returns the machine of the attempt with the given epoch as the
 // last record of the journal has it: in StateNone if the attempt has left no

@@ -10,7 +10,8 @@ import (
 // first message, and Announced turns what the peer announced into events:
 //
 //	source          destination                 comes of it
-//	CEDED(e)        LOADED(e), ABANDONED(e)     the source sends COMMIT again
+//	CEDED(e)        RESERVED … LOADED(e),       the source sends COMMIT again; all
+//	                ABANDONED(e)                but a living LOADED renounce
 //	CEDED(e)        OWNER(e), has run           the destination says RESUMED again
 //	CEDED(e)        COMPLETE(e)                 the source releases
 //	CEDED(e)        RENOUNCED(e)                the source takes the guest back
@@ -38,6 +39,8 @@ type meeting struct{ own, peer State }
 
 // sourceMeets holds the events of a peer that announces the attempt's epoch.
 var sourceMeets = map[meeting][]Event{
+	{StateCeded, StateReserved}:    {EventPeerReady},
+	{StateCeded, StateArmed}:       {EventPeerReady},
 	{StateCeded, StateLoaded}:      {EventPeerReady},
 	{StateCeded, StateAbandoned}:   {EventPeerAbandoned},
 	{StateCeded, StateRenounced}:   {EventRenounced},
@@ -72,6 +75,8 @@ func (m *Source) Announced(peer State, epoch lazymig.Epoch) ([]Event, error) {
 // destinationMeets holds the events of a peer that announces the attempt's
 // epoch and has not given it up. COMMIT follows by itself where it is needed.
 var destinationMeets = map[meeting][]Event{
+	{StateReserved, StateCeded}:    {},
+	{StateArmed, StateCeded}:       {},
 	{StateLoaded, StateCeded}:      {},
 	{StateOwner, StateCeded}:       {EventGuestRan},
 	{StateComplete, StateCeded}:    {EventAllInstalled},

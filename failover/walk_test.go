@@ -37,7 +37,7 @@ func TestRandomWalk(t *testing.T) {
 		}
 	}
 	t.Logf("reached: %v", reached)
-	for _, k := range []string{"moved", "aborted", "taken back", "keeper", "stopped", "finished"} {
+	for _, k := range []string{"moved", "aborted", "taken back", "keeper", "stopped", "revived", "finished"} {
 		if *walkSeed == 0 && reached[k] < 10 {
 			t.Errorf("the walks reached %q only %d times", k, reached[k])
 		}
@@ -65,6 +65,10 @@ func (w *world) step() {
 		w.deliver(w.random.IntN(len(w.mail)), w.chance(0.1))
 	case n == nil && k == 19:
 		w.begin(h)
+	case n == nil && k == 18:
+		w.revive(h)
+	case k == 18 && len(w.late) > 0:
+		w.hand(w.late[w.random.IntN(len(w.late))])
 	case n == nil:
 	case k < 13:
 		w.work(n, false)
@@ -107,6 +111,10 @@ func (w *world) deliver(i int, double bool) {
 	if w.chance(w.loss) {
 		return
 	}
+	w.hand(m)
+}
+
+func (w *world) hand(m message) {
 	if m.event == EventOffered {
 		w.offer(m)
 		return
@@ -119,6 +127,9 @@ func (w *world) deliver(i int, double bool) {
 // offer starts a receive, or meets one of an earlier attempt.
 func (w *world) offer(m message) {
 	h := m.to
+	if h.node != nil && h.node.source {
+		return // a source does not listen
+	}
 	if n := h.node; n != nil {
 		w.in(n, func() { w.report(n, EventOffered, n.driver.Reconnected(StatePreparing, m.epoch)) })
 		w.refuse(m)
@@ -307,7 +318,7 @@ func (w *world) healStep() bool {
 	if w.connect(true) {
 		return true
 	}
-	return w.giveUp()
+	return w.revive(w.hosts[0]) || w.revive(w.hosts[1]) || w.giveUp()
 }
 
 func (w *world) healNode(n *node) bool {
@@ -349,6 +360,9 @@ func (w *world) checkEnd() {
 		peer := w.other(h).node
 		alone := peer == nil || peer.keeper || n.keeper || w.refused[n.driver.Epoch()]
 		s := n.driver.State()
+		if n.keeper && (s == StateReserved || s == StateArmed || s == StateAbandoned) {
+			continue // a revived receive just listens
+		}
 		if !slices.Contains([]State{StateCeded, StateLoaded, StateOwner}, s) || !alone || !w.crashed {
 			w.fault("%s waits for ever in %s", h.name, s)
 		}

@@ -60,12 +60,14 @@ type world struct {
 	id      lazymig.VMID
 	hosts   [2]*host
 	mail    []message
+	late    []message // copies that come at any later time
 	linkUp  bool
 	crashes float64 // chance at each point
 	faults  float64 // chance of a disk error
 	loss    float64 // chance that a message is lost
 
 	guest     *vmm                    // where the guest was last
+	targets   map[lazymig.Epoch]*vmm  // the VMM that the guest was to come to
 	streams   map[lazymig.Epoch]*node // the source that froze for the epoch
 	committed map[lazymig.Epoch]bool  // COMMIT was sent
 	ran       map[lazymig.Epoch]bool  // the destination ran it
@@ -81,6 +83,7 @@ func newWorld(seed uint64) *world {
 	w := &world{
 		random:    rand.New(rand.NewPCG(seed, 1)),
 		id:        lazymig.VMID{1},
+		targets:   map[lazymig.Epoch]*vmm{},
 		streams:   map[lazymig.Epoch]*node{},
 		committed: map[lazymig.Epoch]bool{},
 		ran:       map[lazymig.Epoch]bool{},
@@ -210,6 +213,30 @@ func (w *world) keep(dead *node, power bool) {
 	}
 }
 
+// revive starts a receive again while the source of the last record calls.
+func (w *world) revive(h *host) bool {
+	last, source := h.disk.last(), w.other(h).node
+	if h.node != nil || source == nil || !source.source || !source.wants || source.driver.State() != StateCeded ||
+		source.driver.Epoch() != last.Epoch || last.State == StateOwner || len(h.vmms) == 0 {
+		return false
+	}
+	n := &node{host: h, keeper: true, wants: true, vmm: h.vmms[len(h.vmms)-1]}
+	log := newSimLog(h.disk, n)
+	n.driver = NewDriver(RestoreDestination(last, last.Epoch), log, func(a Action) { w.perform(n, a) })
+	w.note("%s: receive starts again in %s", h.name, n.driver.State())
+	w.count["revived"]++
+	h.node = n
+	if last.State != StateComplete {
+		w.kill(n) // what is left of the old VMM
+	}
+	w.in(n, func() {
+		if log.Sync() != nil {
+			n.dead, h.node = true, nil
+		}
+	})
+	return true
+}
+
 func (w *world) apply(n *node, e Event) {
 	w.in(n, func() {
 		err := n.driver.Apply(e, "simulated")
@@ -250,8 +277,13 @@ func (w *world) other(h *host) *host {
 }
 
 func (w *world) send(n *node, e Event, epoch lazymig.Epoch) {
-	if n.link {
-		w.mail = append(w.mail, message{to: w.other(n.host), event: e, epoch: epoch})
+	if !n.link {
+		return
+	}
+	m := message{to: w.other(n.host), event: e, epoch: epoch}
+	w.mail = append(w.mail, m)
+	if w.chance(0.3) {
+		w.late = append(w.late, m)
 	}
 }
 
@@ -263,6 +295,7 @@ func (w *world) perform(n *node, a Action) {
 	case ActionArm:
 		n.arming = true
 		n.vmm = &vmm{host: n.host}
+		w.targets[a.Epoch] = n.vmm
 		n.host.vmms = append(n.host.vmms, n.vmm)
 	case ActionFreeze:
 		n.freeze = 1
@@ -321,6 +354,9 @@ func (w *world) checkResume(n *node, a Action) {
 		return
 	}
 	w.count["taken back"]++
+	if v := w.targets[a.Epoch]; v != nil && !v.dead {
+		w.fault("the source takes epoch %d back and its VMM lives at the destination", a.Epoch)
+	}
 	if !n.host.disk.durable(StateRunning, a.Epoch+1) {
 		w.fault("the source takes epoch %d back without a durable record", a.Epoch)
 	}

@@ -27,36 +27,39 @@ var hostName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 // have mode 0600. It returns an error that wraps ErrExists, and writes nothing,
 // if one of them is there.
 func CreateCA(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := createCA(dir, time.Now()); err != nil {
 		return fmt.Errorf("create CA: %w", err)
+	}
+	return nil
+}
+
+func createCA(dir string, now time.Time) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
 	}
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
-		return fmt.Errorf("create CA: %w", err)
+		return err
 	}
-	template := caTemplate(time.Now())
+	template := caTemplate(now)
 	der, err := x509.CreateCertificate(rand.Reader, template, template, public, private)
 	if err != nil {
-		return fmt.Errorf("create CA: %w", err)
+		return err
 	}
 	keyPEM, err := encodeKey(private)
 	if err != nil {
-		return fmt.Errorf("create CA: %w", err)
+		return err
 	}
 	var domain [32]byte
 	if _, err := rand.Read(domain[:]); err != nil {
-		return fmt.Errorf("create CA: %w", err)
+		return err
 	}
 	// ca.crt comes last: without it there is no CA.
-	err = createFiles(dir, []newFile{
+	return createFiles(dir, []newFile{
 		{domainKeyFile, []byte(hex.EncodeToString(domain[:]) + "\n")},
 		{caKeyFile, keyPEM},
 		{caCertFile, encodeCertificate(der)},
 	})
-	if err != nil {
-		return fmt.Errorf("create CA: %w", err)
-	}
-	return nil
 }
 
 // Issue makes NAME.crt and NAME.key with the CA in dir, valid for the given

@@ -139,6 +139,11 @@ func (l *Listener) Accept(ctx context.Context, welcome func(wire.Hello, string) 
 // answer welcomes or refuses a complete link.
 func (l *Listener) answer(g *group, welcome func(wire.Hello, string) (wire.Welcome, error)) (*Link, error) {
 	hello := g.control.hello
+	// It may have waited here for longer than its source did.
+	if err := context.Cause(g.control.conn.Context()); err != nil {
+		l.refuse(g, err)
+		return nil, fmt.Errorf("welcome link: %w", explain(err, true))
+	}
 	w, err := welcome(hello, g.control.conn.peer())
 	if err != nil {
 		l.refuse(g, err)

@@ -203,6 +203,11 @@ func (v *vmm) wantAnswers() {
 
 var sandbox = []string{"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"}
 
+// daemonSandbox leaves out what QEMU forbids itself: a sandbox that denies
+// spawn kills it when it forks into the background, and one that denies
+// elevateprivileges when it changes its user or session.
+var daemonSandbox = []string{"-sandbox", "on,obsolete=deny,resourcecontrol=deny"}
+
 func TestQEMU(t *testing.T) {
 	for name, test := range map[string]struct {
 		arguments  []string
@@ -214,11 +219,8 @@ func TestQEMU(t *testing.T) {
 		"sandbox":                 {sandbox, false, true},
 		"sandbox and system call": {sandbox, false, false},
 		"daemon":                  {[]string{"-daemonize"}, true, true},
-		"daemon in sandbox":       {append([]string{"-daemonize"}, sandbox...), true, true},
-		// elevateprivileges=deny would kill QEMU when it changes its user.
-		"unprivileged daemon in sandbox": {[]string{
-			"-daemonize", "-runas", "nobody", "-sandbox", "on,obsolete=deny,spawn=deny,resourcecontrol=deny",
-		}, true, true},
+		"unprivileged daemon":     {[]string{"-daemonize", "-runas", "nobody"}, true, true},
+		"all of it":               {append([]string{"-daemonize", "-runas", "nobody"}, daemonSandbox...), true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			checkDescriptors(t)

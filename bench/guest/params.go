@@ -46,7 +46,7 @@ var kernelOptions = []string{
 	"console=ttyS0", "loglevel=4", "panic=-1", "mitigations=off", "nokaslr",
 	"tsc=reliable", "clocksource=tsc", "no_timer_check", "nowatchdog",
 	"init_on_alloc=0", "audit=0", "ipv6.disable=1", "random.trust_cpu=on",
-	"transparent_hugepage=never", "rcupdate.rcu_expedited=1",
+	"transparent_hugepage=never", "memhp_default_state=online", "rcupdate.rcu_expedited=1",
 }
 
 // CommandLine returns the kernel command line for QEMU's -append.

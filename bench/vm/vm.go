@@ -84,7 +84,7 @@ func (v *VM) Start(extra ...string) error {
 func (v *VM) serveExit(cmd *exec.Cmd) {
 	defer close(v.exited)
 	if err := cmd.Wait(); err != nil {
-		v.waited = fmt.Errorf("run QEMU: %w: %s", err, v.Log())
+		v.waited = fmt.Errorf("run QEMU: %w", err)
 	}
 	v.console.end(errors.Join(errEnded, v.waited))
 }

@@ -4,6 +4,5 @@
 //
 // Begin with root.go: it lists the commands. frontend.go is what send and
 // receive have in common: it starts the engine, shows what it tells, and turns
-// Ctrl-C into a request. migrate.go and engine.go are the only files that know
-// the engine's own types.
+// Ctrl-C into a request.
 package main

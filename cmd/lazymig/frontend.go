@@ -252,7 +252,7 @@ func (f *follower) finish(exit agent.Exit) error {
 func (f *follower) died(err error) error {
 	f.display.clear()
 	code := exitFailed // the keeper lets the guest go on at the source
-	dir, dirErr := agent.VMDir(f.stateDir, f.vm)
+	dir, dirErr := migrate.VMDir(f.stateDir, f.vm)
 	records, journalErr := failover.ReadJournal(dir)
 	if dirErr != nil || journalErr != nil {
 		code = exitStopped

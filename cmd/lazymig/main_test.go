@@ -13,6 +13,10 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
+// noRaceSleep makes processes with a race detector end at once, not a second
+// after they are done.
+const noRaceSleep = "atexit_sleep_ms=0"
+
 // harness runs the tests inside what the harness for guests needs.
 type harness struct{ tests *testing.M }
 
@@ -24,6 +28,9 @@ func (h harness) Run() int { return bench.Main(h.tests) }
 // engine and keeper from its own file, all run what is tested. Called
 // lazymig-pretend it has an engine that moves nothing.
 func TestMain(m *testing.M) {
+	if os.Getenv("GORACE") == "" {
+		os.Setenv("GORACE", noRaceSleep) //nolint:usetesting // there is no T yet, and child processes need it
+	}
 	testscript.Main(harness{m}, map[string]func(){
 		"lazymig":         func() { os.Exit(run(os.Args[1:])) },
 		"lazymig-pretend": func() { os.Exit(pretend(os.Args[1:])) },
@@ -36,6 +43,10 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("GORACE", noRaceSleep)
+			return nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":  scriptExits,
 			"narrow": scriptNarrow,

@@ -69,5 +69,5 @@ func (f *receiveFlags) job(args []string) (agent.Job, error) {
 		return job, usage("add -name to it, or give --vm NAME, the same on both sides", "the guest has no name: its command line is without -name")
 	}
 	job.Listen, job.Args = f.listen, args
-	return job, checkName(job.VM)
+	return job, checkName(job)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lazymig/lazymig/internal/agent"
+	"github.com/lazymig/lazymig/internal/migrate"
 	"github.com/lazymig/lazymig/internal/vmm/qemu"
 	"github.com/spf13/cobra"
 )
@@ -90,7 +91,7 @@ func (f *sendFlags) job(ctx context.Context) (agent.Job, error) {
 	}
 	job.QMP, job.To, job.Bandwidth = f.qmp, f.to, uint64(f.bandwidth)
 	job.ReadyTimeout, job.KeepRAM, job.DryRun = f.readyTimeout, f.keepRAM, f.dryRun
-	return job, checkName(job.VM)
+	return job, checkName(job)
 }
 
 // checkMonitor fails for a path that cannot be a monitor's.
@@ -120,8 +121,9 @@ func guestName(ctx context.Context, monitor string) (string, error) {
 	return name, nil
 }
 
-func checkName(vm string) error {
-	if err := agent.CheckName(vm); err != nil {
+// checkName fails for a name that a VM cannot have.
+func checkName(job agent.Job) error {
+	if _, err := migrate.VMDir(job.StateDir, job.VM); err != nil {
 		return failed(exitUsage, err, "give another name with --vm NAME, the same on both sides")
 	}
 	return nil

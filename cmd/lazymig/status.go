@@ -13,6 +13,7 @@ import (
 
 	"github.com/lazymig/lazymig/failover"
 	"github.com/lazymig/lazymig/internal/agent"
+	"github.com/lazymig/lazymig/internal/migrate"
 	"github.com/spf13/cobra"
 )
 
@@ -135,7 +136,7 @@ func (a *app) followVM(stateDir, vm string, asJSON bool) error {
 // readStatus asks the VM's engine, if there is one, and its journal. known is
 // false if neither knows anything.
 func readStatus(stateDir, vm string) (s vmStatus, known bool, err error) {
-	dir, err := agent.VMDir(stateDir, vm)
+	dir, err := migrate.VMDir(stateDir, vm)
 	if err != nil {
 		return s, false, err
 	}

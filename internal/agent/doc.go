@@ -12,7 +12,7 @@
 // right when the engine itself dies. All talk is JSON, one object a line.
 //
 // The package moves lines and owns processes. What a migration is, it leaves to
-// package migrate (migrate.go is the only file that knows it).
+// package migrate: migrate.go is the file that calls it.
 //
 // Locks: hub.mu protects the set of clients and is a leaf; keeperLink.mu
 // protects the link to the keeper and is held while a line is written to it,

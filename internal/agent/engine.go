@@ -14,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/lazymig/lazymig/internal/migrate"
 )
 
 // Exit codes of the processes themselves. Others are those of the job.
@@ -46,7 +48,7 @@ func Engine(run Runner) int {
 		return refuse(starter, err)
 	}
 	setUp(&job)
-	dir, err := VMDir(job.StateDir, job.VM)
+	dir, err := migrate.VMDir(job.StateDir, job.VM)
 	if err != nil {
 		return refuse(starter, err)
 	}

@@ -175,17 +175,6 @@ func isBusy(err error) bool {
 	return ok
 }
 
-func TestNames(t *testing.T) {
-	for name, ok := range map[string]bool{
-		"web1": true, "a": true, "0.b_c-d": true, strings.Repeat("x", 128): true,
-		"": false, strings.Repeat("x", 129): false, ".": false, "..": false, "a/b": false, "-a": false, "a b": false, "ä": false, "a\n": false,
-	} {
-		if err := CheckName(name); (err == nil) != ok {
-			t.Errorf("%q: %v", name, err)
-		}
-	}
-}
-
 func TestLogIsPutAside(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "engine.log")
 	if err := os.WriteFile(name, make([]byte, maxLog+1), 0o600); err != nil {

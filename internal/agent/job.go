@@ -3,7 +3,6 @@ package agent
 import (
 	"encoding/json"
 	"fmt"
-	"path/filepath"
 	"time"
 )
 
@@ -92,30 +91,6 @@ type request struct {
 }
 
 const signalCancel = "cancel"
-
-// VMDir returns the directory of a VM's state, STATE/vm/NAME. It fails for
-// names that do not make a file name.
-func VMDir(stateDir, vm string) (string, error) {
-	if err := CheckName(vm); err != nil {
-		return "", err
-	}
-	return filepath.Join(stateDir, "vm", vm), nil
-}
-
-// CheckName returns an error unless name can name a VM: 1 to 128 letters,
-// digits, dots, dashes, underscores, with a letter or digit first.
-func CheckName(name string) error {
-	if name == "" || len(name) > maxVMName {
-		return fmt.Errorf("name a VM %q: use 1 to %d characters", name, maxVMName)
-	}
-	for i, c := range []byte(name) {
-		alphanumeric := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
-		if !alphanumeric && (i == 0 || c != '.' && c != '-' && c != '_') {
-			return fmt.Errorf("name a VM %q: use letters, digits, '.', '-' and '_', with a letter or digit first", name)
-		}
-	}
-	return nil
-}
 
 // kindOf returns the kind of a line.
 func kindOf(line []byte) (string, error) {

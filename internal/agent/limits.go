@@ -39,9 +39,6 @@ const (
 	// next process starts to write to it.
 	maxLog = 4 << 20
 
-	// maxVMName bounds the name of a VM in bytes; file names end at 255.
-	maxVMName = 128
-
 	// oomScore protects engine and keeper from the kernel's out-of-memory
 	// killer: a guest can be restarted, a half moved one cannot.
 	oomScore = -900

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lazymig/lazymig/internal/migrate"
 	"go.uber.org/goleak"
 )
 
@@ -58,7 +59,7 @@ func (hintError) Error() string { return "it broke" }
 func (hintError) Hint() string  { return "mend it" }
 
 func runTestJob(ctx context.Context, job Job, publish func(string, any)) Exit {
-	dir, err := VMDir(job.StateDir, job.VM)
+	dir, err := migrate.VMDir(job.StateDir, job.VM)
 	if err != nil {
 		return exitFor(exitFailed, err)
 	}

@@ -14,7 +14,7 @@ func Migrate(ctx context.Context, job Job, publish func(kind string, event any))
 	if err != nil {
 		return exitFor(exitUsage, err)
 	}
-	dir, err := VMDir(job.StateDir, job.VM)
+	dir, err := migrate.VMDir(job.StateDir, job.VM)
 	if err != nil {
 		return exitFor(exitUsage, err)
 	}

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/lazymig/lazymig/internal/migrate"
 )
 
 // ErrDied is returned by Session.Next when the engine ended without a last
@@ -64,7 +66,7 @@ func Start(job Job) (*Session, error) {
 // Dial connects to the engine that works on a VM. It returns ErrNoEngine if
 // there is none.
 func Dial(stateDir, vm string) (*Session, error) {
-	dir, err := VMDir(stateDir, vm)
+	dir, err := migrate.VMDir(stateDir, vm)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/lazymig/lazymig/internal/migrate"
 	"golang.org/x/sys/unix"
 )
 
@@ -151,7 +152,7 @@ func shortPath(dir string) (name string, done func(), err error) {
 
 // makeDir makes the directory of a VM's state, for this user only.
 func makeDir(stateDir, vm string) (string, error) {
-	dir, err := VMDir(stateDir, vm)
+	dir, err := migrate.VMDir(stateDir, vm)
 	if err != nil {
 		return "", err
 	}

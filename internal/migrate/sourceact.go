@@ -193,7 +193,7 @@ func (s *sender) killVMM() error {
 
 // release gives up what the destination needs no more.
 func (s *sender) release() {
-	s.server.close()
+	s.server.thaw()
 	s.note(os.Remove(s.device.Name()))
 	if s.cfg.KeepRAM {
 		return

@@ -30,8 +30,11 @@ type IncomingConfig struct {
 //	NewIncoming → Create → Start → Describe, Preflight → Arm → Load → Run → Announce → Detach
 //
 // and from anywhere behind NewIncoming: Kill → Remove → Detach. One goroutine
-// makes them; Exited, Shutdown and Resumed may be used by any, and Kill by any
-// once Start has returned.
+// makes them. Exited and Resumed may be used by any; so may Shutdown, Kill, PID
+// and PIDFD between the return of Start and Detach.
+//
+// Two goroutines, three if QEMU is not the started process itself, follow QEMU
+// from Start to its end or Detach.
 type Incoming struct {
 	config  IncomingConfig
 	command *commandLine

@@ -159,6 +159,23 @@ func TestKillWhileAPageIsMissing(t *testing.T) {
 	}
 }
 
+// TestRunIsBounded freezes QEMU: whether the guest runs is not known then.
+func TestRunIsBounded(t *testing.T) {
+	x := newIncomingTest(t)
+	x.start(t, x.guestArgs("q35"))
+	if err := unix.PidfdSendSignal(x.PIDFD(), unix.SIGSTOP, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := x.Run(ctx); !errors.Is(err, ErrMayHaveRun) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Run: %v", err)
+	}
+	if _, _, err := x.Arm(ctx); err == nil {
+		t.Error("armed a QEMU that hangs")
+	}
+}
+
 func TestPowerOffIsNoCrash(t *testing.T) {
 	x := newIncomingTest(t)
 	x.start(t, x.guestArgs("q35"))

@@ -14,7 +14,7 @@ func (i *Incoming) Kill(ctx context.Context) error {
 	if i.process == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, killTimeout, fmt.Errorf("it does not end within %v", killTimeout))
+	ctx, cancel := bound(ctx, killTimeout)
 	defer cancel()
 	if err := i.process.kill(); err != nil {
 		return err

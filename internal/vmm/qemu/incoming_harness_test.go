@@ -31,12 +31,7 @@ type incomingTest struct {
 // at its end. It needs root and a QEMU.
 func newIncomingTest(t *testing.T) *incomingTest {
 	t.Helper()
-	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skipf("needs qemu-system-x86_64: %v", err)
-	}
+	needQEMU(t)
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: a userfaultfd is made in another process")
 	}

@@ -176,12 +176,15 @@ func (i *Incoming) abandon() error {
 		problems = append(problems, p.end())
 		p.release()
 	}
+	if err := errors.Join(problems...); err != nil {
+		return err
+	}
 	if i.served == nil {
 		close(i.exited) // otherwise serveEvents does
 	} else {
 		<-i.served
 	}
-	return errors.Join(problems...)
+	return nil
 }
 
 // findMarked returns the processes whose environment has the mark.

@@ -283,16 +283,14 @@ func TestRAMFileBelongsToTheUserOfQEMU(t *testing.T) {
 
 func TestPlacesThatAreRefused(t *testing.T) {
 	x := newIncomingTest(t)
-	disk := t.TempDir()
 	for path, want := range map[string]string{
 		"/dev/shm":              "a directory",
 		"/proc/x":               "not on a tmpfs",
 		"/dev/shm/no-such/file": "create the directory",
-		disk + "/ram":           "",
 	} {
 		args := []string{"qemu-system-x86_64", "-object", "memory-backend-file,id=ram0,size=128M,share=on,mem-path=" + path}
 		_, err := NewIncoming(IncomingConfig{Args: args, Dir: x.dir, Tag: "t1"})
-		if want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", path, err, want)
 		}
 	}
