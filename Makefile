@@ -13,6 +13,9 @@ LDFLAGS  := -X main.version=$(VERSION)
 CACHE    := $(CURDIR)/.cache
 BIN      := $(CACHE)/bin
 
+# Where the tests keep the guest's kernel and image.
+export LAZYMIG_CACHE ?= $(CACHE)/guest
+
 # Tools, each at one version; the version is part of the file name.
 GOFUMPT     := $(BIN)/gofumpt-0.12.0
 STATICCHECK := $(BIN)/staticcheck-0.8.2

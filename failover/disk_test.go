@@ -63,18 +63,17 @@ func (d *disk) powerCut() {
 // simLog is a process's handle of a disk, with the promises of Journal.
 type simLog struct {
 	disk    *disk
-	node    *node
 	records []Record
 	rewrite bool
 }
 
-func newSimLog(d *disk, n *node) *simLog {
-	return &simLog{disk: d, node: n, records: d.records(), rewrite: true}
+func newSimLog(d *disk) *simLog {
+	return &simLog{disk: d, records: d.records(), rewrite: true}
 }
 
 func (l *simLog) Append(r Record, force bool) error {
 	w := l.disk.w
-	w.point(l.node)
+	w.point()
 	if l.rewrite {
 		return l.replace(append(slices.Clone(l.records), r))
 	}
@@ -82,7 +81,7 @@ func (l *simLog) Append(r Record, force bool) error {
 	if !fails || w.chance(0.5) {
 		l.disk.entries = append(l.disk.entries, entry{record: r})
 	}
-	w.point(l.node)
+	w.point()
 	if fails {
 		l.rewrite = true
 		return errDisk
@@ -91,7 +90,7 @@ func (l *simLog) Append(r Record, force bool) error {
 	if force {
 		l.sync()
 	}
-	w.point(l.node)
+	w.point()
 	return nil
 }
 
@@ -120,13 +119,13 @@ func (l *simLog) replace(records []Record) error {
 	}
 	d.entries, d.old = entries, nil
 	l.records, l.rewrite = records, false
-	w.point(l.node)
+	w.point()
 	return nil
 }
 
 func (l *simLog) Sync() error {
 	w := l.disk.w
-	w.point(l.node)
+	w.point()
 	if l.rewrite {
 		return l.replace(slices.Clone(l.records))
 	}

@@ -49,6 +49,13 @@ type Driver struct {
 	log     Log
 	perform func(Action)
 	doubt   bool
+	again   *happening // what Retry takes
+}
+
+// happening is an event and why it happened.
+type happening struct {
+	event  Event
+	reason string
 }
 
 // NewDriver returns a driver. perform gets every action but the records, in
@@ -93,43 +100,69 @@ func (d *Driver) ApplyMessage(e Event, epoch lazymig.Epoch, reason string) error
 }
 
 // Apply takes one event. Errors: ErrUnexpected, ErrTooLate, ErrConflict
-// (nothing has changed), ErrNotRecorded, ErrStopped, or a failed sync of the
-// journal behind a step that is done.
+// (nothing has changed), ErrNotRecorded and ErrStopped.
 func (d *Driver) Apply(e Event, reason string) error {
 	if d.doubt && (e == EventPeerReady || e == EventCommitted) {
 		e, reason = EventFailed, "an earlier decision could not be recorded"
 	}
+	before := d.machine.State()
 	undo := d.machine.save()
 	actions, err := d.machine.Step(e, reason)
 	if err != nil {
 		return err
 	}
 	failed, err := d.take(actions)
+	if d.machine.State() != before {
+		d.again = nil
+	}
 	if failed == StateNone {
-		return err
+		return notRecorded(err)
 	}
 	undo()
-	if (failed == StateCeded || failed == StateOwner) && failed != d.machine.State() {
+	if (failed == StateCeded || failed == StateOwner) && failed != before {
 		d.doubt = true
 	}
-	return d.fail(err)
+	changed, err := d.fail(err)
+	if d.doubt {
+		return errors.Join(ErrStopped, err)
+	}
+	if !changed {
+		d.again = &happening{e, reason}
+	}
+	return notRecorded(err)
+}
+
+// Retry takes again the last event whose record could not be written and of
+// which nothing came, unless the state has changed since. Errors are those of Apply.
+// Call it now and then, for example each second.
+func (d *Driver) Retry() error {
+	if d.again == nil {
+		return nil
+	}
+	h := *d.again
+	d.again = nil
+	return d.Apply(h.event, h.reason)
+}
+
+func notRecorded(err error) error {
+	if err == nil {
+		return nil
+	}
+	return errors.Join(ErrNotRecorded, err)
 }
 
 // fail is what becomes of an event whose record could not be written.
-func (d *Driver) fail(cause error) error {
+func (d *Driver) fail(cause error) (changed bool, err error) {
 	undo := d.machine.save()
 	actions, err := d.machine.Step(EventFailed, cause.Error())
 	if err != nil {
-		return errors.Join(ErrNotRecorded, cause, err)
+		return false, errors.Join(cause, err)
 	}
 	failed, err := d.take(actions)
 	if failed != StateNone {
 		undo()
 	}
-	if d.doubt {
-		return errors.Join(ErrStopped, cause, err)
-	}
-	return errors.Join(ErrNotRecorded, cause, err)
+	return failed == StateNone && len(actions) > 0, errors.Join(cause, err)
 }
 
 // take performs actions. It ends at a record that fails and that the rest must

@@ -18,9 +18,10 @@ var (
 
 // Errors of the Driver.
 var (
-	// ErrNotRecorded is returned when a record could not be written. The event
-	// was taken back and EventFailed taken in its place: State tells what came
-	// of it. Where that is no change (behind the commit) feed the event again.
+	// ErrNotRecorded is returned when the journal could not be written. State
+	// tells what came of it: the event was taken all the same where its record
+	// may be missing; or EventFailed was taken in its place; or nothing came of
+	// it (behind the commit), and Driver.Retry takes it again.
 	ErrNotRecorded = errors.New("the journal could not be written")
 	// ErrStopped is returned when CEDED or OWNER has an unknown outcome: the
 	// disk may hold it or not, and no new journal could be written instead.

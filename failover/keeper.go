@@ -25,7 +25,7 @@ import "github.com/lazymig/lazymig"
 // A keeper has no link, and takes none, before ActionReconnect asks for it: the
 // last record may have been written but not forced, so a decision is recorded
 // again before anybody hears of it. If that fails (ErrNotRecorded) the keeper
-// feeds EventEngineLost again. It does nothing at all for an engine whose
+// goes on with Driver.Retry. It does nothing at all for an engine whose
 // driver was Stopped.
 //
 // A receive that is started again may find the source of its last record still

@@ -56,7 +56,6 @@ func cut(s string, n int) string {
 func (r Record) encode(slot []byte, number int) {
 	clear(slot)
 	le := binary.LittleEndian
-	le.PutUint32(slot, slotMagic)
 	le.PutUint64(slot[8:], uint64(number))
 	le.PutUint64(slot[16:], uint64(r.Time.UnixNano()))
 	copy(slot[24:40], r.VM[:])
@@ -69,7 +68,13 @@ func (r Record) encode(slot []byte, number int) {
 	le.PutUint16(slot[54:], uint16(len(r.Reason)))
 	copy(slot[slotTexts:], r.Peer)
 	copy(slot[slotTexts+len(r.Peer):], r.Reason)
-	le.PutUint32(slot[4:], crc32.Checksum(slot[8:], castagnoli))
+	seal(slot)
+}
+
+// seal writes what says that a slot is whole.
+func seal(slot []byte) {
+	binary.LittleEndian.PutUint32(slot, slotMagic)
+	binary.LittleEndian.PutUint32(slot[4:], crc32.Checksum(slot[8:], castagnoli))
 }
 
 // decodeSlot returns ok=false for a slot that holds no whole record. A whole

@@ -4,8 +4,6 @@ import (
 	"flag"
 	"slices"
 	"testing"
-
-	"github.com/lazymig/lazymig"
 )
 
 var (
@@ -92,7 +90,7 @@ func (w *world) begin(h *host) {
 	}
 	epoch := NextEpoch(records)
 	n := &node{host: h, source: true, vmm: w.guest, link: true}
-	n.driver = NewDriver(NewSource(w.id, epoch, true, "peer"), newSimLog(h.disk, n), func(a Action) { w.perform(n, a) })
+	n.driver = NewDriver(NewSource(w.id, epoch, true, "peer"), newSimLog(h.disk), func(a Action) { w.perform(n, a) })
 	h.node = n
 	w.linkUp = true
 	w.streams[epoch] = n
@@ -140,7 +138,7 @@ func (w *world) offer(m message) {
 		return
 	}
 	n := &node{host: h, link: true}
-	n.driver = NewDriver(NewDestination(w.id, m.epoch, true, "peer"), newSimLog(h.disk, n), func(a Action) { w.perform(n, a) })
+	n.driver = NewDriver(NewDestination(w.id, m.epoch, true, "peer"), newSimLog(h.disk), func(a Action) { w.perform(n, a) })
 	h.node = n
 	w.apply(n, EventOffered)
 }
@@ -169,6 +167,9 @@ func (w *world) work(n *node, heal bool) bool {
 		w.freeze(n, fine)
 	case w.canLoad(n):
 		w.outcome(n, fine, EventStreamLoaded, EventFailed)
+	case n.driver.again != nil:
+		e := n.driver.again.event
+		w.in(n, func() { w.report(n, e, n.driver.Retry()) })
 	case w.canComplete(n):
 		w.apply(n, EventAllInstalled)
 	default:
@@ -209,6 +210,7 @@ func (w *world) start(n *node, fine bool) {
 	n.starting = false
 	switch {
 	case n.vmm.dead:
+		n.local = append(n.local, EventRunFailed)
 	case fine:
 		w.checkRun(n)
 		w.run(n.vmm)
@@ -374,9 +376,4 @@ func (w *world) checkEnd() {
 	if !w.crashed && len(w.refused) > 0 {
 		w.fault("conflict without a crash")
 	}
-	var epochs []lazymig.Epoch
-	for e := range w.ran {
-		epochs = append(epochs, e)
-	}
-	w.count["epochs run"] += len(epochs)
 }

@@ -116,11 +116,10 @@ func (w *world) fault(format string, args ...any) {
 }
 
 // point is a place where a process may die, alone or with its host.
-func (w *world) point(n *node) {
+func (w *world) point() {
 	if w.chance(w.crashes) {
 		panic(crash{power: w.chance(0.2)})
 	}
-	_ = n
 }
 
 // run sets a VMM running and checks that it is the only one.
@@ -203,7 +202,7 @@ func (w *world) keep(dead *node, power bool) {
 	if n.source {
 		m = RestoreSource(last, epoch)
 	}
-	n.driver = NewDriver(m, newSimLog(n.host.disk, n), func(a Action) { w.perform(n, a) })
+	n.driver = NewDriver(m, newSimLog(n.host.disk), func(a Action) { w.perform(n, a) })
 	n.host.node = n
 	w.note("%s: a keeper takes over from %s of epoch %d", n.host.name, last.State, last.Epoch)
 	w.count["keeper"]++
@@ -221,7 +220,7 @@ func (w *world) revive(h *host) bool {
 		return false
 	}
 	n := &node{host: h, keeper: true, wants: true, vmm: h.vmms[len(h.vmms)-1]}
-	log := newSimLog(h.disk, n)
+	log := newSimLog(h.disk)
 	n.driver = NewDriver(RestoreDestination(last, last.Epoch), log, func(a Action) { w.perform(n, a) })
 	w.note("%s: receive starts again in %s", h.name, n.driver.State())
 	w.count["revived"]++
@@ -239,11 +238,7 @@ func (w *world) revive(h *host) bool {
 
 func (w *world) apply(n *node, e Event) {
 	w.in(n, func() {
-		err := n.driver.Apply(e, "simulated")
-		w.report(n, e, err)
-		if errors.Is(err, ErrNotRecorded) && (e == EventVMMDied || e == EventRunFailed || e == EventEngineLost) {
-			n.local = append(n.local, e)
-		}
+		w.report(n, e, n.driver.Apply(e, "simulated"))
 	})
 }
 
@@ -289,7 +284,7 @@ func (w *world) send(n *node, e Event, epoch lazymig.Epoch) {
 
 // perform is the engine of the simulation, and most of its checks.
 func (w *world) perform(n *node, a Action) {
-	w.point(n)
+	w.point()
 	w.note("%s: %s", n.host.name, a.Kind)
 	switch a.Kind {
 	case ActionArm:
@@ -319,7 +314,7 @@ func (w *world) perform(n *node, a Action) {
 	if e, ok := sends[a.Kind]; ok {
 		w.send(n, e, a.Epoch)
 	}
-	w.point(n)
+	w.point()
 }
 
 func (w *world) kill(n *node) {

@@ -2,6 +2,7 @@ package quictransport
 
 import (
 	"context"
+	"crypto/hmac"
 	"fmt"
 	"time"
 
@@ -142,7 +143,7 @@ func (l *Listener) checkHello(hello wire.Hello) error {
 			Hint: "use --insecure-loopback on both sides or on none",
 		}
 	}
-	if hello.KeyCheck != l.id.keyCheck(hello.Session) {
+	if want := l.id.keyCheck(hello.Session); !hmac.Equal(hello.KeyCheck[:], want[:]) {
 		return &RefusedError{
 			Code: wire.CodeKey, Text: "both sides have different domain keys",
 			Hint: "copy domain.key from the CA's folder to both hosts",

@@ -92,16 +92,15 @@ func TestBadFirstFrames(t *testing.T) {
 	} {
 		c := rawDial(t, l, insecure(t))
 		s := say(t, c, tt.bytes)
+		if f := readRefuse(t, s); f.Code != tt.want {
+			t.Errorf("%s: refused with %s: %s", name, f.Code, f.Text)
+		}
 		checks[name] = func(t *testing.T) {
-			if f := readRefuse(t, s); f.Code != tt.want {
-				t.Errorf("refused with %s: %s", f.Code, f.Text)
-			}
 			if got := closedWith(t, c); got != tt.want {
 				t.Errorf("closed with %s", got)
 			}
 		}
 	}
-	// All of them are at work now.
 	checkAlive(t, l)
 	for name, check := range checks {
 		t.Run(name, check)

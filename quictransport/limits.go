@@ -19,7 +19,7 @@ const (
 	// idleTimeout must stay below 2 s. On a path whose round trip is over
 	// 150 ms QUIC itself waits longer (three probe time-outs).
 	keepAlive   = 500 * time.Millisecond
-	idleTimeout = 1400 * time.Millisecond
+	idleTimeout = 1300 * time.Millisecond
 	// handshakeIdle ends a handshake in which nothing arrives: QUIC repeats
 	// its first packet three times in it.
 	handshakeIdle = 2 * time.Second

@@ -30,6 +30,15 @@ func TestMain(m *testing.M) {
 		childMain()
 		os.Exit(0)
 	}
+	// Go's poller makes an eventfd when it is first needed: before any test
+	// counts descriptors.
+	read, write, err := os.Pipe()
+	if err != nil {
+		panic(err)
+	}
+	if err := errors.Join(read.Close(), write.Close()); err != nil {
+		panic(err)
+	}
 	os.Exit(m.Run())
 }
 
@@ -125,14 +134,24 @@ func check(t testing.TB, err error) {
 	}
 }
 
-// openHandle opens a userfaultfd of the test process and does the handshake.
+// openRaw opens a userfaultfd of the test process without the handshake: for
+// memory that the kernel does not touch, as ordinary users may have it too.
+func openRaw(t testing.TB) *Handle {
+	t.Helper()
+	fd, err := create(openFlags | userModeOnly)
+	if err != nil {
+		need(t, false, "no userfaultfd: %v", err)
+	}
+	h := Adopt(fd)
+	t.Cleanup(func() { check(t, h.Close()) })
+	return h
+}
+
+// openHandle is openRaw with the handshake.
 func openHandle(t testing.TB, want Feature) *Handle {
 	t.Helper()
-	needRoot(t)
-	h, err := Open()
-	check(t, err)
-	t.Cleanup(func() { check(t, h.Close()) })
-	_, err = h.Handshake(want)
+	h := openRaw(t)
+	_, err := h.Handshake(want)
 	check(t, err)
 	return h
 }

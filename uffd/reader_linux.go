@@ -57,9 +57,10 @@ func NewReader(h *Handle) (*Reader, error) {
 // Read empties the kernel's queue into b, whose former contents are dropped.
 // If the queue is empty it waits for an event, for Wakeup, or for the timeout:
 // for ever if that is negative, not at all if it is 0. So b may be empty on
-// return. It may also hold messages beside an error. The error wraps
-// os.ErrClosed after Close; each other one means that the userfaultfd cannot
-// be served further.
+// return; it may be so without any of them too, when a signal takes a thread
+// out of its wait before its fault is read (it will fault again). It may also
+// hold messages beside an error. The error wraps os.ErrClosed after Close; each
+// other one means that the userfaultfd cannot be served further.
 func (r *Reader) Read(b *Batch, timeout time.Duration) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -70,10 +71,11 @@ func (r *Reader) Read(b *Batch, timeout time.Duration) error {
 	// Looking first costs nothing when faults are rare, since it is done before
 	// the wait and not between a fault and its answer, and saves the wait when
 	// they are frequent.
-	if err := r.drain(b); err != nil {
+	found, err := r.drain(b)
+	if err != nil {
 		return err
 	}
-	if timeout == 0 || !b.Empty() {
+	if timeout == 0 || found {
 		r.pending.Swap(false)
 		return nil
 	}
@@ -83,7 +85,8 @@ func (r *Reader) Read(b *Batch, timeout time.Duration) error {
 	if r.closed.Load() {
 		return errReaderClosed
 	}
-	return r.drain(b)
+	_, err = r.drain(b)
+	return err
 }
 
 var errReaderClosed = fmt.Errorf("read userfaultfd: %w", os.ErrClosed)
@@ -126,28 +129,29 @@ func (r *Reader) Close() error {
 	return nil
 }
 
-// drain reads until the queue is empty or the batch is full. A short read
-// means an empty queue.
-func (r *Reader) drain(b *Batch) error {
+// drain reads until the queue is empty, which a short read shows, or the batch
+// is full, and reports whether there was anything.
+func (r *Reader) drain(b *Batch) (found bool, err error) {
 	for range maxBatchMessages / readMessages {
 		n, err := unix.Read(r.fd, r.buffer[:])
 		switch err {
 		case nil:
 		case unix.EAGAIN:
-			return nil
+			return found, nil
 		case unix.EINTR:
 			continue
 		default:
-			return fmt.Errorf("read userfaultfd: %w", err)
+			return found, fmt.Errorf("read userfaultfd: %w", err)
 		}
+		found = true
 		if err := b.add(r.buffer[:n]); err != nil {
-			return err
+			return found, err
 		}
 		if n < len(r.buffer) {
-			return nil
+			break
 		}
 	}
-	return nil
+	return found, nil
 }
 
 // wait returns when there is an event, a wake-up or the end of the timeout.

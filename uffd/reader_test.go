@@ -12,23 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openAny returns a userfaultfd that ordinary users may have as well.
-func openAny(t testing.TB) *Handle {
-	t.Helper()
-	fd, err := create(openFlags | userModeOnly)
-	if err != nil {
-		need(t, false, "no userfaultfd: %v", err)
-	}
-	h := Adopt(fd)
-	t.Cleanup(func() { check(t, h.Close()) })
-	_, err = h.Handshake(FeatureEventRemove)
-	check(t, err)
-	return h
-}
-
 func TestReaderTimeout(t *testing.T) {
 	checkDescriptors(t)
-	r := newReader(t, openAny(t))
+	r := newReader(t, openHandle(t, FeatureEventRemove))
 	var b Batch
 	begin := time.Now()
 	check(t, r.Read(&b, 0))
@@ -44,7 +30,7 @@ func TestReaderTimeout(t *testing.T) {
 // TestWakeupBefore: a wake-up that comes before the wait is not lost, and used
 // up by one wait.
 func TestWakeupBefore(t *testing.T) {
-	r := newReader(t, openAny(t))
+	r := newReader(t, openHandle(t, FeatureEventRemove))
 	var b Batch
 	for range 3 {
 		r.Wakeup()
@@ -62,7 +48,7 @@ func TestWakeupBefore(t *testing.T) {
 // otherwise wait for ever.
 func TestWakeupRaces(t *testing.T) {
 	const producers, each = 4, 2000
-	r := newReader(t, openAny(t))
+	r := newReader(t, openHandle(t, FeatureEventRemove))
 	var work atomic.Int64
 	var group sync.WaitGroup
 	for range producers {
@@ -83,7 +69,7 @@ func TestWakeupRaces(t *testing.T) {
 // TestWakeupEach hands over one piece of work at a time, so that a lost
 // wake-up stops both sides.
 func TestWakeupEach(t *testing.T) {
-	r := newReader(t, openAny(t))
+	r := newReader(t, openHandle(t, FeatureEventRemove))
 	var work, done atomic.Int64
 	seen := make(chan struct{})
 	var group sync.WaitGroup
@@ -108,7 +94,7 @@ func TestWakeupEach(t *testing.T) {
 
 func TestReaderClose(t *testing.T) {
 	checkDescriptors(t)
-	h := openAny(t)
+	h := openHandle(t, FeatureEventRemove)
 	for range 50 {
 		r, err := NewReader(h)
 		check(t, err)
@@ -138,7 +124,7 @@ func TestReaderClose(t *testing.T) {
 
 // TestReaderOutlivesHandle: the Reader has a descriptor of its own.
 func TestReaderOutlivesHandle(t *testing.T) {
-	h := openAny(t)
+	h := openHandle(t, FeatureEventRemove)
 	r := newReader(t, h)
 	check(t, h.Close())
 	var b Batch
@@ -146,13 +132,7 @@ func TestReaderOutlivesHandle(t *testing.T) {
 }
 
 func TestReaderWithoutHandshake(t *testing.T) {
-	fd, err := create(openFlags | userModeOnly)
-	if err != nil {
-		need(t, false, "no userfaultfd: %v", err)
-	}
-	h := Adopt(fd)
-	defer func() { check(t, h.Close()) }()
-	r := newReader(t, h)
+	r := newReader(t, openRaw(t))
 	var b Batch
 	wantErr(t, r.Read(&b, 0), unix.EINVAL)
 }
@@ -160,7 +140,7 @@ func TestReaderWithoutHandshake(t *testing.T) {
 // TestBlockingDescriptor: poll refuses a blocking userfaultfd, so that the
 // Reader makes it non-blocking.
 func TestBlockingDescriptor(t *testing.T) {
-	h := openAny(t)
+	h := openHandle(t, FeatureEventRemove)
 	check(t, unix.SetNonblock(h.Fd(), false))
 	r := newReader(t, h)
 	var b Batch
@@ -168,7 +148,7 @@ func TestBlockingDescriptor(t *testing.T) {
 }
 
 func TestReadAllocations(t *testing.T) {
-	r := newReader(t, openAny(t))
+	r := newReader(t, openHandle(t, FeatureEventRemove))
 	var b Batch
 	var failed error
 	if n := testing.AllocsPerRun(200, func() {

@@ -147,11 +147,8 @@ func TestRegisterErrors(t *testing.T) {
 }
 
 func TestHandshake(t *testing.T) {
-	needRoot(t)
-	h, err := Open()
-	check(t, err)
-	defer func() { check(t, h.Close()) }()
-	_, err = h.Handshake(1<<62 | FeatureEventRemove)
+	h := openRaw(t)
+	_, err := h.Handshake(1<<62 | FeatureEventRemove)
 	wantErr(t, err, unix.EINVAL)
 	if !strings.Contains(err.Error(), "lacks 0x4000000000000000") {
 		t.Errorf("error does not name what is missing: %v", err)
@@ -197,13 +194,14 @@ func TestResolveAllocations(t *testing.T) {
 	const runs = 200
 	address, _ := registered(t, h, anonymous, 3*(runs+1))
 	data := pattern(0, 1)
-	at := address
+	_, err := h.Copy(address, data)
+	check(t, err)
+	at := address + page
 	for name, f := range map[string]func() error{
 		"copy":         func() error { _, err := h.Copy(at, data); at += page; return err },
 		"zero":         func() error { _, err := h.ZeroPage(at, page); at += page; return err },
 		"present page": func() error { _, err := h.Copy(at-page, data); return ignore(err, unix.EEXIST) },
 	} {
-		at = max(at, address+page)
 		if n := testing.AllocsPerRun(runs, func() { failure = errors.Join(failure, f()) }); n != 0 {
 			t.Errorf("%s allocates %v times a call", name, n)
 		}
@@ -218,6 +216,21 @@ func ignore(err, expected error) error {
 		return nil
 	}
 	return errors.Join(errors.New("expected: "+expected.Error()), err)
+}
+
+func TestOpen(t *testing.T) {
+	checkDescriptors(t)
+	h, err := Open()
+	if os.Geteuid() != 0 && err != nil {
+		wantErr(t, err, unix.EPERM)
+		if !strings.Contains(err.Error(), devicePath) {
+			t.Errorf("error does not say what to do: %v", err)
+		}
+		return
+	}
+	check(t, err)
+	check(t, checkKind(h.Fd()))
+	check(t, h.Close())
 }
 
 func TestOpenDevice(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 )
 
 // readFaults reads until n different pages have faulted.
-func readFaults(t *testing.T, r *Reader, n int) map[uint64]Fault {
+func readFaults(t testing.TB, r *Reader, n int) map[uint64]Fault {
 	t.Helper()
 	var b Batch
 	faults := map[uint64]Fault{}

@@ -29,9 +29,13 @@ func writeChecks(out io.Writer, checks []migrate.Event) {
 	fmt.Fprintln(out)
 }
 
-// row prints one row of as many lines as its longest cell needs.
+// row prints one row of as many lines as its longest cell needs. Without a fix,
+// what was found has the room.
 func row(out io.Writer, status, what, fix string) {
 	whats, fixes := wrap(what, whatWidth), wrap(fix, fixWidth)
+	if fix == "" {
+		whats = wrap(what, whatWidth+1+fixWidth)
+	}
 	for i := range max(len(whats), len(fixes)) {
 		cell := func(lines []string) string {
 			if i < len(lines) {

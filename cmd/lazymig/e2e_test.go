@@ -28,7 +28,7 @@ import (
 
 // moveTimeout bounds one test: boots of an emulated guest take seconds, and
 // two processors do everything.
-const moveTimeout = 4 * time.Minute
+var moveTimeout = 60 * time.Second
 
 // port is where receive listens; each test has its own network.
 const port = "7007"
@@ -40,6 +40,7 @@ type mover struct {
 	pair  *bench.Pair
 	state map[link.Side]string // state directories
 	tls   map[link.Side]string
+	rams  []string // what the command lines of destinations name
 	// binary is the lazymig that runs.
 	binary string
 }
@@ -50,12 +51,13 @@ func newMover(t *testing.T, config bench.Config) *mover {
 	prereq.Require(t, append(prereq.Guest(), prereq.Network()...)...)
 	ctx, cancel := context.WithTimeout(t.Context(), moveTimeout)
 	t.Cleanup(cancel)
+	state := map[link.Side]string{link.HostA: t.TempDir(), link.HostB: t.TempDir()} // removed after explain has read them
 	before := leftover.Take()
 	pair, err := bench.New(ctx, config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &mover{t: t, ctx: ctx, pair: pair, binary: "lazymig", state: map[link.Side]string{}, tls: map[link.Side]string{}}
+	m := &mover{t: t, ctx: ctx, pair: pair, binary: "lazymig", state: state, tls: map[link.Side]string{}}
 	t.Cleanup(func() {
 		if t.Failed() {
 			m.explain()
@@ -63,13 +65,11 @@ func newMover(t *testing.T, config bench.Config) *mover {
 		if err := pair.Close(); err != nil {
 			t.Errorf("close: %v", err)
 		}
+		m.removeRAM()
 		if left := before.Since(pair.Name); len(left) > 0 {
 			t.Errorf("left behind: %q", left)
 		}
 	})
-	for _, side := range []link.Side{link.HostA, link.HostB} {
-		m.state[side] = t.TempDir()
-	}
 	m.identify()
 	return m
 }
@@ -112,6 +112,19 @@ func (m *mover) explain() {
 		for _, log := range logs {
 			text, _ := os.ReadFile(log)
 			m.t.Logf("host %s, %s:\n%s", side, filepath.Base(log), tail(string(text), 6000))
+		}
+	}
+}
+
+// removeRAM removes the RAM files that receive made for guests that have
+// arrived, as an operator does behind a guest that has ended.
+func (m *mover) removeRAM() {
+	for _, ram := range m.rams {
+		left, _ := filepath.Glob(ram + ".lazymig-*")
+		for _, path := range left {
+			if err := os.Remove(path); err != nil {
+				m.t.Error(err)
+			}
 		}
 	}
 }
@@ -310,6 +323,7 @@ func (m *mover) moved() {
 	if err := m.pair.Moved(); err != nil {
 		m.t.Fatal(err)
 	}
+	m.rams = append(m.rams, m.pair.Source().RAMFiles()...)
 	m.noLazymig()
 }
 

@@ -30,7 +30,7 @@ type frontend struct {
 }
 
 // startSend starts a front end whose engine does what vm says.
-func startSend(t *testing.T, vm string, args ...string) *frontend {
+func startSend(t *testing.T, vm string) *frontend {
 	t.Helper()
 	dir := t.TempDir()
 	listener, err := net.Listen("unix", filepath.Join(dir, "q"))
@@ -41,9 +41,8 @@ func startSend(t *testing.T, vm string, args ...string) *frontend {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), commandTimeout)
 	t.Cleanup(cancel)
 	f := &frontend{state: filepath.Join(dir, "state")}
-	f.Cmd = exec.CommandContext(ctx, "lazymig-pretend", append([]string{
-		"send", "--vm", vm, "--qmp", filepath.Join(dir, "q"), "--to", "127.0.0.1:1", "--insecure-loopback", "--state-dir", f.state, "--json",
-	}, args...)...)
+	f.Cmd = exec.CommandContext(ctx, "lazymig-pretend",
+		"send", "--vm", vm, "--qmp", filepath.Join(dir, "q"), "--to", "127.0.0.1:1", "--insecure-loopback", "--state-dir", f.state, "--json")
 	f.Stderr = &f.stderr
 	out, err := f.StdoutPipe()
 	if err != nil {

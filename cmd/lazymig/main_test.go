@@ -29,7 +29,7 @@ func (h harness) Run() int { return bench.Main(h.tests) }
 // lazymig-pretend it has an engine that moves nothing.
 func TestMain(m *testing.M) {
 	if os.Getenv("GORACE") == "" {
-		os.Setenv("GORACE", noRaceSleep) //nolint:usetesting // there is no T yet, and child processes need it
+		os.Setenv("GORACE", noRaceSleep) // for child processes
 	}
 	testscript.Main(harness{m}, map[string]func(){
 		"lazymig":         func() { os.Exit(run(os.Args[1:])) },

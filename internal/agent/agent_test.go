@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -35,6 +37,26 @@ func TestEngineTellsHowItEnds(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "vm/web1", socketName)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the socket is still there: %v", err)
+	}
+}
+
+func TestEngineIsPrepared(t *testing.T) {
+	s := start(t, Job{StateDir: t.TempDir(), QMP: untilCancelled})
+	pid := next[Snapshot](t, s, LineSnapshot).PID
+	if procs := next[testEvent](t, s, lineState).Procs; procs < minProcs || procs < procsPerCore*runtime.NumCPU() {
+		t.Errorf("GOMAXPROCS is %d", procs)
+	}
+	next[testEvent](t, s, "progress")
+	log, err := os.ReadFile(filepath.Join(s.dir, "engine.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(log), "lower the score") {
+		t.Skip("skipped the rest: this user may not lower oom_score_adj (CAP_SYS_RESOURCE)")
+	}
+	score, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/oom_score_adj")
+	if err != nil || strings.TrimSpace(string(score)) != strconv.Itoa(oomScore) {
+		t.Errorf("oom_score_adj is %q, %v", score, err)
 	}
 }
 
@@ -76,7 +98,7 @@ func TestFrontEndKilledEngineGoesOn(t *testing.T) {
 // zombie reports whether a process has ended and nobody has waited for it, as
 // in a container without an init.
 func zombie(pid int) bool {
-	stat, err := os.ReadFile("/proc/" + itoa(pid) + "/stat")
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	return err == nil && strings.Contains(string(stat), ") Z ")
 }
 

@@ -13,8 +13,6 @@ import (
 	"time"
 )
 
-func itoa(n int) string { return strconv.Itoa(n) }
-
 // pair returns the hub's and the client's end of a connection.
 func pair(t *testing.T) (hubs, clients *net.UnixConn) {
 	t.Helper()
@@ -144,7 +142,7 @@ func TestSocketIsPrivateAndSingle(t *testing.T) {
 		t.Fatal(err)
 	}
 	conn.Close()
-	if _, err := listen(dir); !isBusy(err) || !strings.Contains(err.Error(), itoa(os.Getpid())) {
+	if _, err := listen(dir); !isBusy(err) || !strings.Contains(err.Error(), strconv.Itoa(os.Getpid())) {
 		t.Errorf("a second engine: %v", err)
 	}
 	s.close()

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -27,7 +28,8 @@ func TestMain(m *testing.M) {
 		case roleKeeper:
 			os.Exit(Keeper(keepTest))
 		case roleFrontEnd:
-			os.Exit(frontEnd(os.Args[2]))
+			frontEnd(os.Args[2])
+			os.Exit(1)
 		}
 	}
 	goleak.VerifyTestMain(m)
@@ -65,7 +67,7 @@ func runTestJob(ctx context.Context, job Job, publish func(string, any)) Exit {
 	}
 	k := &keeperLink{vm: job.VM, dir: dir}
 	spec := testSpec{File: filepath.Join(dir, "kept")}
-	publish(lineState, testEvent{Event: lineState, State: "preparing"})
+	publish(lineState, testEvent{Event: lineState, State: "preparing", Procs: runtime.GOMAXPROCS(0)})
 	switch job.QMP {
 	case atOnce:
 		return exitFor(3, fmt.Errorf("move: %w", hintError{}))
@@ -106,20 +108,15 @@ func keepTest(_ context.Context, specs <-chan testSpec, gone <-chan struct{}) er
 	}
 }
 
-func frontEnd(stateDir string) int {
+// frontEnd shows what an engine tells until it fails.
+func frontEnd(stateDir string) {
 	s, err := Start(Job{Kind: KindSend, VM: "web1", StateDir: stateDir, QMP: untilCancelled})
-	if err != nil {
-		fmt.Println(err)
-		return 1
-	}
-	for {
-		line, err := s.Next()
-		if err != nil {
-			fmt.Println(err)
-			return 1
-		}
+	for err == nil {
+		var line Line
+		line, err = s.Next()
 		fmt.Println(string(line.Raw))
 	}
+	fmt.Println(err)
 }
 
 // start starts an engine and ends it with the test.

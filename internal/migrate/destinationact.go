@@ -235,6 +235,16 @@ func (s *session) leftovers() []string {
 	return append(files, files[0]+".pages", s.path(deviceStateFile))
 }
 
+// removeEnded removes the memory of a guest that was shut down meanwhile.
+func (s *session) removeEnded() error {
+	select {
+	case <-s.vmm.Exited():
+		return s.vmm.Remove()
+	default:
+		return nil
+	}
+}
+
 // close ends the session. The VMM is left as it is.
 func (s *session) close(err error) error {
 	s.count()
@@ -245,7 +255,7 @@ func (s *session) close(err error) error {
 	}
 	complete := s.driver.State() == failover.StateComplete
 	over := s.driver.Finished()
-	errs := []error{err, s.vmm.Detach()}
+	errs := []error{err, s.removeEnded(), s.vmm.Detach()}
 	if s.pages != nil {
 		errs = append(errs, s.pages.close(complete))
 	}

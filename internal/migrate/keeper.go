@@ -49,6 +49,7 @@ func Keep(ctx context.Context, specs <-chan KeeperSpec, gone <-chan struct{}) er
 type keeper struct {
 	spec     KeeperSpec
 	driver   *failover.Driver
+	journal  *failover.Journal
 	identity *quictransport.Identity
 	link     *quictransport.Link
 	listener *quictransport.Listener
@@ -71,7 +72,7 @@ func takeOver(ctx context.Context, spec KeeperSpec) error {
 		return err
 	}
 	defer journal.Close()
-	k := &keeper{spec: spec, frames: make(chan inbound, eventQueue), links: make(chan linked, 1)}
+	k := &keeper{spec: spec, journal: journal, frames: make(chan inbound, eventQueue), links: make(chan linked, 1)}
 	k.driver = failover.NewDriver(spec.machine(journal), journal, k.act)
 	slog.Info("the engine has died", "state", k.driver.State(), "epoch", spec.Epoch)
 	err = k.run(ctx)
@@ -94,6 +95,10 @@ func (k *keeper) run(ctx context.Context) error {
 	err := k.driver.Apply(failover.EventEngineLost, "the lazymig process died")
 	patience := time.After(notifyTimeout)
 	for !k.over() {
+		if k.spec.Source && k.driver.State() == failover.StateRunning {
+			// Nothing is recorded any more: another send need not wait.
+			err = errors.Join(err, k.journal.Close())
+		}
 		if err = errors.Join(err, k.trouble); err != nil {
 			return err
 		}

@@ -32,7 +32,7 @@ func (k *keeper) identify() error {
 // reconnect looks for the other side in a goroutine that reports to run: a
 // source dials, a destination listens.
 func (k *keeper) reconnect() error {
-	if k.linking != nil {
+	if k.linking != nil || k.link != nil {
 		return nil
 	}
 	if err := k.identify(); err != nil {

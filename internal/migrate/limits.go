@@ -61,7 +61,7 @@ const (
 	releaseTimeout = 5 * time.Second
 	// notifyTimeout bounds how long a keeper at the source tries to tell the
 	// destination that the migration was aborted.
-	notifyTimeout = 10 * time.Minute
+	notifyTimeout = 2 * time.Minute
 	// progressInterval is how often progress is reported.
 	progressInterval = 200 * time.Millisecond
 	// maxDeviceState bounds the device state. Stock machines have about

@@ -236,8 +236,8 @@ func (s *sender) linkLost() error {
 
 // reconnect dials until there is a link again. The session loop hears of it.
 func (s *sender) reconnect() {
-	if s.redial != nil {
-		return
+	if s.redial != nil || s.link != nil {
+		return // a link that has died is noticed by the loop
 	}
 	s.message("the link is down; trying again")
 	ctx, cancel := context.WithCancel(context.Background())

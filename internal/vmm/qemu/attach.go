@@ -42,10 +42,15 @@ func attach(ctx context.Context, path string, monitor *qmp.Client) (*Guest, erro
 		vmm.release()
 		return nil, err
 	}
-	return &Guest{
+	g := &Guest{
 		path: path, monitor: monitor, vmm: vmm,
 		state: ThawState{QMPPath: path, PID: pid, Started: started},
-	}, nil
+	}
+	if err := g.readSettings(ctx); err != nil {
+		vmm.release()
+		return nil, err
+	}
+	return g, nil
 }
 
 // Reattach opens the guest that another process of lazymig had prepared, from

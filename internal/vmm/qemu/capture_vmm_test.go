@@ -273,6 +273,22 @@ func TestFreezeBrokenRelay(t *testing.T) {
 	}
 }
 
+// TestThawInTheWindow cancels again and again about when the guest stops,
+// where QEMU can lose a cancel.
+func TestThawInTheWindow(t *testing.T) {
+	t.Parallel()
+	v, g, before := prepared(t, plainGuest(t, "pc")...)
+	for range 15 {
+		if _, err := g.Freeze(t.Context(), &failingStream{60 << 10}); !errors.Is(err, errLink) {
+			t.Fatalf("error %v, want the stream's", err)
+		}
+		wantThawed(t, v, g, before, "running")
+		if err := g.Prepare(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // blockedStream takes bytes and blocks then until it is closed.
 type blockedStream struct {
 	left   int
@@ -411,7 +427,7 @@ func TestKillFrozenGuest(t *testing.T) {
 	if got := memory.Allocated(); got != allocated {
 		t.Errorf("%d bytes allocated after the end of the VMM, %d before", got, allocated)
 	}
-	for range 2 {
+	for range 2 { // the second finds no name
 		if err := memory.Unlink(); err != nil {
 			t.Error(err)
 		}
@@ -431,6 +447,18 @@ func firstData(m *FileMemory) ([]byte, uint64, bool) {
 		return p, offset, err == nil
 	}
 	return nil, 0, false
+}
+
+func TestRelayBoundsTheStream(t *testing.T) {
+	t.Parallel()
+	r := &relay{stream: io.Discard}
+	r.bytes.Store(maxStream - 1)
+	if err := r.pass([]byte{0}); err != nil {
+		t.Error(err)
+	}
+	if err := r.pass([]byte{0}); !errors.Is(err, ErrStreamTooLong) {
+		t.Errorf("error %v, want ErrStreamTooLong", err)
+	}
 }
 
 // TestReattach takes a frozen guest back from what another process knows.
@@ -465,7 +493,7 @@ func TestReattach(t *testing.T) {
 	}
 }
 
-// TestReattachAfterSilentDeath: the first process died in pre-switchover, so
+// TestReattachInPreSwitchover: the first process died in pre-switchover, so
 // QEMU's stream breaks and it lets the guest run by itself.
 func TestReattachInPreSwitchover(t *testing.T) {
 	t.Parallel()
@@ -493,7 +521,7 @@ func TestThawReconnects(t *testing.T) {
 	wantThawed(t, v, g, before, "running")
 }
 
-func TestFreezeUnprivilegedSandboxedDaemon(t *testing.T) {
+func TestFreezeUnprivilegedSandboxed(t *testing.T) {
 	t.Parallel()
 	needRoot(t)
 	args := append(plainGuest(t, "pc"), "-runas", "nobody", "-sandbox", "on,obsolete=deny,elevateprivileges=allow,spawn=deny,resourcecontrol=deny")

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/lazymig/lazymig/internal/vmm/qmp"
 )
@@ -19,8 +22,9 @@ type Guest struct {
 	monitor   *qmp.Client
 	vmm       *process
 	state     ThawState
-	prepared  bool // the settings are changed
-	migrating bool // a migration was started and not taken back
+	missing   []string // capabilities that QEMU lacks
+	prepared  bool     // the settings are changed
+	migrating bool     // a migration was started and not taken back
 	relays    sync.WaitGroup
 }
 
@@ -49,8 +53,8 @@ func (g *Guest) Memory(ctx context.Context) (*FileMemory, error) {
 	return newFileMemory(g.PID(), i.rams)
 }
 
-// ThawState returns what Thaw needs to know in another process. It is
-// complete when Prepare has returned.
+// ThawState returns what Thaw needs to know in another process: from Attach on,
+// and again after Prepare, if somebody has changed something in between.
 func (g *Guest) ThawState() ThawState { return g.state }
 
 // Kill ends the VMM with SIGKILL and waits for its end: for at most a minute
@@ -102,12 +106,32 @@ func dialPatiently(ctx context.Context, path string) (*qmp.Client, error) {
 	}
 }
 
-// explain adds to an error that the VMM has ended, if it has.
+// explain adds to an error that the VMM has ended, if it has. The kernel
+// closes a process's sockets a moment before it reports the end.
 func (g *Guest) explain(err error) error {
-	if err != nil && g.vmm.hasExited() {
+	if err == nil || errors.Is(err, ErrVMMGone) {
+		return err
+	}
+	if isHangUp(err) {
+		select {
+		case <-g.vmm.exited:
+		case <-time.After(exitGrace):
+		}
+	}
+	if g.vmm.hasExited() {
 		return fmt.Errorf("%w: %w", ErrVMMGone, err)
 	}
 	return err
+}
+
+// isHangUp tells that QEMU's end of a connection is gone.
+func isHangUp(err error) bool {
+	for _, end := range []error{io.EOF, io.ErrUnexpectedEOF, unix.ECONNRESET, unix.ECONNREFUSED, unix.EPIPE} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	return false
 }
 
 // bound gives a context without a deadline one.

@@ -29,6 +29,10 @@ const (
 	// guest takes the kernel seconds.
 	killTimeout = 60 * time.Second
 
+	// exitGrace is how long a VMM that hung up may take to be reported as
+	// ended.
+	exitGrace = time.Second
+
 	// stopTimeout bounds the wait for a SIGSTOP to reach all threads.
 	stopTimeout = 2 * time.Second
 

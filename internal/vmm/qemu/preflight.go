@@ -167,12 +167,7 @@ func (f *findings) checkBlocked() Check {
 
 func (f *findings) checkCapabilities() Check {
 	const name = "capabilities"
-	var missing []string
-	for _, c := range captureCapabilities {
-		if _, ok := f.capabilities[c]; !ok {
-			missing = append(missing, c)
-		}
-	}
+	missing := missingCapabilities(f.capabilities)
 	if len(missing) > 0 {
 		return refused(name, "use QEMU 4.0 or newer (x-ignore-shared is unstable: a later version may have dropped it)", "QEMU %v has no migration capability %s", f.Version, list(missing))
 	}

@@ -9,9 +9,10 @@ import (
 )
 
 // Thaw takes everything since Prepare back: a guest that ran runs again and
-// is announced on the network, one that was paused stays paused, and QEMU's
-// migration settings are as they were. It works from any point, again after
-// it failed, and does nothing where nothing is to do.
+// is announced on the network, one that was paused (or that somebody else has
+// paused since) stays paused, and QEMU's migration settings are as they were.
+// It works from any point, again after it failed, and does nothing where
+// nothing is to do.
 //
 // A paused guest whose device state had been captured stays in QEMU's run
 // state postmigrate: QEMU has no way back to "paused" but through running.
@@ -83,11 +84,7 @@ func (t *thawing) step(ctx context.Context) (done bool, err error) {
 		return false, err
 	}
 	if isMigrating(migration.Status) {
-		if t.cancelled {
-			return false, nil
-		}
-		t.cancelled = true
-		return false, t.guest.monitor.Execute(ctx, "migrate_cancel", nil, nil)
+		return false, t.cancel(ctx, migration.Status)
 	}
 	state, err := q.status(ctx)
 	switch {
@@ -95,13 +92,34 @@ func (t *thawing) step(ctx context.Context) (done bool, err error) {
 		return false, err
 	case state.Status == "finish-migrate":
 		return false, nil // the migration's last steps, without an event
-	case state.Running || !t.guest.state.WasRunning:
-		return true, nil
+	case state.Running || !t.guest.state.WasRunning || state.Status != "postmigrate":
+		return true, nil // any other state is somebody else's wish
 	case t.continued:
 		return false, nil
 	}
 	t.continued = true
 	return false, t.guest.monitor.Execute(ctx, "cont", nil, nil)
+}
+
+// cancel cancels the migration. A cancel that comes between the stop of the
+// guest and pre-switchover can go lost in QEMU (seen with 7.2): it sets the
+// state to cancelling, and the migration's thread, which has checked for that
+// already, waits to be continued for ever. A continuation that names the state
+// cancelling wakes it; one too many does no harm.
+func (t *thawing) cancel(ctx context.Context, status string) error {
+	monitor := t.guest.monitor
+	if !t.cancelled {
+		t.cancelled = true
+		return monitor.Execute(ctx, "migrate_cancel", nil, nil)
+	}
+	if status != "cancelling" {
+		return nil
+	}
+	err := monitor.Execute(ctx, "migrate-continue", map[string]string{"state": status}, nil)
+	if isCommandError(err) {
+		return nil // it is not cancelling any more
+	}
+	return err
 }
 
 // wait waits for any event, or a moment.

@@ -16,7 +16,7 @@ type ThawState struct {
 	// PID and Started (in clock ticks since boot) name the VMM's process.
 	PID     int    `json:"pid"`
 	Started uint64 `json:"started"`
-	// WasRunning says whether the guest ran at Prepare.
+	// WasRunning says whether the guest ran at Attach, or later at Prepare.
 	WasRunning bool `json:"was_running"`
 	// Capabilities and Parameters hold the old values of the migration
 	// settings that Prepare changed.
@@ -72,11 +72,7 @@ func (g *Guest) readSettings(ctx context.Context) error {
 	}
 	g.state.WasRunning = status.Running
 	g.state.Capabilities, g.state.Parameters = make(map[string]bool), make(map[string]string)
-	for _, name := range captureCapabilities {
-		if _, ok := capabilities[name]; !ok {
-			return fmt.Errorf("this QEMU has no migration capability %s: use QEMU 4.0 or newer", name)
-		}
-	}
+	g.missing = missingCapabilities(capabilities)
 	for name, on := range capabilities {
 		if on != slices.Contains(captureCapabilities, name) {
 			g.state.Capabilities[name] = on
@@ -90,7 +86,21 @@ func (g *Guest) readSettings(ctx context.Context) error {
 	return nil
 }
 
+// missingCapabilities lists what a capture needs and QEMU does not have.
+func missingCapabilities(have map[string]bool) []string {
+	var missing []string
+	for _, name := range captureCapabilities {
+		if _, ok := have[name]; !ok {
+			missing = append(missing, name)
+		}
+	}
+	return missing
+}
+
 func (g *Guest) changeSettings(ctx context.Context) error {
+	if len(g.missing) > 0 {
+		return fmt.Errorf("this QEMU has no migration capability %s: use QEMU 4.0 or newer", list(g.missing))
+	}
 	capabilities := make(map[string]bool, len(g.state.Capabilities))
 	for name, old := range g.state.Capabilities {
 		capabilities[name] = !old
