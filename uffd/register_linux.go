@@ -72,12 +72,12 @@ func (h *Handle) Register(start, length uint64) error {
 }
 
 func explainRegister(errno unix.Errno) error {
-	switch errno {
-	case unix.EINVAL:
+	switch {
+	case errno == unix.EINVAL:
 		return fmt.Errorf("%w (it takes whole pages of mapped anonymous or tmpfs memory, and the handshake first)", errno)
-	case unix.EBUSY:
+	case errno == unix.EBUSY:
 		return fmt.Errorf("%w (another userfaultfd has it)", errno)
-	case unix.EPERM:
+	case errno == unix.EPERM:
 		return fmt.Errorf("%w (shared memory has to be mapped writable)", errno)
 	}
 	return errno
