@@ -25,9 +25,6 @@ func smallGuest() bench.Config {
 	}
 }
 
-// tries bounds how often a test tries to hit a moment of some milliseconds.
-const tries = 8
-
 // engine returns the process of a side's engine.
 func (s *side) engine() int {
 	s.m.t.Helper()
@@ -71,21 +68,42 @@ func (m *mover) last(host link.Side) failover.Record {
 	return records[len(records)-1]
 }
 
-// settles waits until no lazymig works on the guest any more.
+// settles waits until no engine works on the guest any more. A keeper may
+// still be telling the other side of an abort.
 func (m *mover) settles() {
 	m.t.Helper()
-	for len(m.processes("engine", "keeper")) > 0 {
-		select {
-		case <-time.After(20 * time.Millisecond):
-		case <-m.ctx.Done():
-			m.t.Fatalf("lazymig does not end: %q", m.processes("engine", "keeper"))
-		}
+	for len(m.processes("engine")) > 0 {
+		m.pause("an engine does not end")
 	}
 }
 
-// TestAbortAtLoaded takes the guest back when the destination could run it.
-// The guest goes on at the source with its disk, and the destination sent
-// nothing for it.
+// stopAtLoaded starts a move and stops the source's engine by a signal when
+// the destination could run the guest and the source has not decided. The
+// destination's words crawl over a slow line, so that there is time for it.
+func (m *mover) stopAtLoaded() (send, receive *side, engine int) {
+	m.t.Helper()
+	slow := m.pair.Link.Command(m.ctx, m.destination().Side(), "tc",
+		"qdisc", "replace", "dev", link.Uplink, "root", "tbf", "rate", "128kbit", "burst", "2000", "latency", "10s")
+	if out, err := slow.CombinedOutput(); err != nil {
+		m.t.Fatalf("slow the line down: %v: %s", err, out)
+	}
+	receive, send = m.receive(), m.send("--ready-timeout", "30s")
+	send.reaches("PREPARING")
+	engine = send.engine()
+	receive.reaches("LOADED")
+	m.signal(engine, syscall.SIGSTOP)
+	if state := m.last(m.pair.Source().Side()).State; state != failover.StateFrozen {
+		m.t.Fatalf("the source is in %v already", state)
+	}
+	if err := m.pair.Link.SetRate(m.ctx, 0); err != nil {
+		m.t.Fatal(err)
+	}
+	return send, receive, engine
+}
+
+// TestAbortAtLoaded takes the guest back when the destination could run it: the
+// source's engine dies, and its keeper aborts. The guest goes on at the source
+// with its disk, and the destination sent nothing for it.
 func TestAbortAtLoaded(t *testing.T) {
 	m := newMover(t, smallGuest())
 	echo, err := m.pair.Link.DialEcho(m.ctx, link.GuestAddress)
@@ -97,34 +115,34 @@ func TestAbortAtLoaded(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer capture.Close()
-	loaded := false
-	for range tries {
-		receive := m.receive()
-		send := m.send("--ready-timeout", "1ms")
-		send.exits(1)
-		receive.exits(1)
-		m.stays()
-		m.settles()
-		loaded = receive.waitFor("", func(e migrate.Event) bool { return e.State == "LOADED" })
-		if loaded {
-			break
-		}
-	}
-	if !loaded {
-		t.Fatalf("no abort of %d came when the destination was LOADED", tries)
-	}
+	send, receive, engine := m.stopAtLoaded()
+	m.signal(engine, syscall.SIGKILL)
+	send.exits(1)
+	receive.exits(1)
+	m.stays()
 	if count, frames, err := capture.Frames(); count > 0 || err != nil {
 		t.Errorf("%d frames of the guest came from the destination: %q, %v", count, frames, err)
 	}
-	if err := echo.Close(); err != nil {
-		t.Errorf("the TCP connection did not survive: %v", err)
-	}
+	m.settles()
 	// The same guest moves when nothing is in the way.
-	receive, send := m.receive(), m.send()
+	receive, send = m.receive(), m.send()
 	send.exits(0)
 	receive.exits(0)
 	m.moved()
 	m.verify()
+	if err := echo.Close(); err != nil {
+		t.Errorf("the TCP connection did not survive: %v", err)
+	}
+}
+
+// TestReadyTimeout takes the guest back when the destination is too slow.
+func TestReadyTimeout(t *testing.T) {
+	m := newMover(t, smallGuest())
+	receive, send := m.receive(), m.send("--ready-timeout", "1ms")
+	send.exits(1)
+	send.says("not ready in time")
+	receive.exits(1)
+	m.stays()
 }
 
 // TestKillBeforeCommit kills an engine at each step before the commit. The
@@ -150,27 +168,39 @@ func (m *mover) in(t *testing.T) *mover {
 	return &inner
 }
 
-// killAt kills the engine of a side when it reports a state, as often as it
-// takes to come before the commit.
+// killAt kills the engine of a side when it reports a state.
 func (m *mover) killAt(victim, when string) {
 	m.t.Helper()
-	for range tries {
-		receive := m.receive()
-		sides := map[string]*side{"receive": receive, "send": m.send()}
-		receive.waitFor("an engine", func(migrate.Event) bool { return true })
-		s := sides[victim]
-		if !s.waitFor("it reaches "+when, func(e migrate.Event) bool { return e.State == when }) {
-			m.t.Fatalf("%s ended before %s:\n%s", victim, when, s.stderr.String())
-		}
-		m.signal(s.engine(), syscall.SIGKILL)
-		<-sides["send"].ended
-		<-receive.ended
-		m.settles()
-		if state := m.last(m.pair.Source().Side()).State; state == failover.StateCeded || state == failover.StateReleased {
-			m.t.Skipf("the kill came behind the commit (%v): a frozen guest is what is promised then", state)
-		}
-		m.stays()
-		return
+	receive := m.receive()
+	send := m.send()
+	s := send
+	if victim == "receive" {
+		s = receive
+	}
+	s.reaches(when)
+	m.signal(s.engine(), syscall.SIGKILL)
+	send.exits(1)
+	receive.leaves()
+	m.settles()
+	state := m.last(m.pair.Source().Side()).State
+	if state == failover.StateCeded || state == failover.StateReleased {
+		m.t.Skipf("the kill came behind the commit (%v): what is promised then is a frozen guest", state)
+	}
+	m.stays()
+}
+
+// leaves waits for the end of a receive, which goes on waiting when its source
+// has died before it offered anything.
+func (s *side) leaves() {
+	s.m.t.Helper()
+	s.waitFor("it gives up or has lost its source", func(e migrate.Event) bool {
+		return e.State == "ABANDONED" || e.State == "RENOUNCED" || strings.Contains(e.Message, "offered nothing")
+	})
+	_ = s.cmd.Process.Signal(syscall.SIGINT) // it may have ended
+	select {
+	case <-s.ended:
+	case <-s.m.ctx.Done():
+		s.m.t.Fatalf("%s does not end", s.name)
 	}
 }
 
@@ -179,29 +209,14 @@ func (m *mover) killAt(victim, when string) {
 // the guest goes on at the source.
 func TestKillDestinationAtLoaded(t *testing.T) {
 	m := newMover(t, smallGuest())
-	for range tries {
-		receive := m.receive()
-		send := m.send()
-		send.reaches("PREPARING")
-		pid := send.engine()
-		send.waitFor("it freezes", func(e migrate.Event) bool { return e.State == "FROZEN" })
-		m.signal(pid, syscall.SIGSTOP)
-		if receive.waitFor("it loads", func(e migrate.Event) bool { return e.State == "LOADED" }) && m.last(m.destination().Side()).State == failover.StateLoaded {
-			m.signal(receive.engine(), syscall.SIGKILL)
-			m.signal(pid, syscall.SIGCONT)
-			send.exits(1)
-			m.settles()
-			m.stays()
-			t.Logf("the source ended in %+v", m.last(link.HostA))
-			return
-		}
-		m.signal(pid, syscall.SIGCONT)
-		send.exits(0)
-		receive.exits(0)
-		m.moved()
-		m.verify()
-	}
-	t.Fatalf("the source decided faster than it could be stopped, %d times", tries)
+	send, receive, engine := m.stopAtLoaded()
+	m.signal(receive.engine(), syscall.SIGKILL)
+	m.signal(engine, syscall.SIGCONT)
+	send.exits(1)
+	<-receive.ended
+	m.settles()
+	m.stays()
+	t.Logf("the source ended in %+v", m.last(m.pair.Source().Side()))
 }
 
 // TestCutBeforeCommit cuts the link when the device state is on its way.

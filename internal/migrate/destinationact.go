@@ -10,6 +10,7 @@ import (
 
 	"github.com/lazymig/lazymig"
 	"github.com/lazymig/lazymig/failover"
+	"github.com/lazymig/lazymig/internal/vmm/qemu"
 	"github.com/lazymig/lazymig/internal/wire"
 )
 
@@ -20,15 +21,22 @@ func (s *session) runGuest() {
 	go func() { s.ran <- s.vmm.Run(context.Background()) }()
 }
 
-// guestRan notes that the guest runs here, or that it cannot.
+// guestRan notes that the guest runs here, or that it cannot. Where that is
+// unknown it counts as running: nobody else may run it then.
 func (s *session) guestRan(err error) error {
-	if err != nil {
-		select {
-		case <-s.vmm.Resumed():
-		default:
-			s.failure = err
-			return s.step(failover.EventRunFailed, err.Error())
-		}
+	if err == nil {
+		return s.owned()
+	}
+	if !errors.Is(err, qemu.ErrMayHaveRun) {
+		s.failure = err
+		return s.step(failover.EventRunFailed, err.Error())
+	}
+	select {
+	case <-s.vmm.Exited():
+		return nil // the loop deals with that
+	case <-s.vmm.Resumed():
+	case <-time.After(exitGrace):
+		s.message(fmt.Sprintf("it is not known whether the guest runs: %v", err))
 	}
 	return s.owned()
 }
@@ -39,10 +47,19 @@ func (s *session) owned() error {
 	s.report.Outcome = OutcomePending
 	err := s.step(failover.EventGuestRan, "")
 	s.installer.start()
-	if s.about.Running {
+	if s.about.Running && !s.isGone {
 		s.announce()
 	}
 	return err
+}
+
+// ensureOwned does what owned does, once, for a guest that the destination has
+// been given.
+func (s *session) ensureOwned() error {
+	if s.ownsGuest || s.driver.State() != failover.StateOwner {
+		return nil
+	}
+	return s.owned()
 }
 
 // announce tells the network where the guest is now. Nothing depends on it.
@@ -96,6 +113,13 @@ func (s *session) vmmExited() <-chan struct{} {
 // failure.
 func (s *session) vmmGone() error {
 	s.isGone = true
+	select {
+	case <-s.vmm.Resumed():
+		if err := s.ensureOwned(); err != nil {
+			return err
+		}
+	default:
+	}
 	reason, powerOff := s.vmm.Shutdown()
 	if powerOff {
 		reason = "the guest was shut down: " + reason
@@ -224,7 +248,8 @@ func (s *session) linkedAgain(a arrival) error {
 		s.fetch()
 	}
 	s.message("the link is up again")
-	return s.reporting("the link is back", func() error {
+	reason := fmt.Sprintf("the link is back, the source is %v", failover.State(a.hello.State))
+	return s.reporting(reason, func() error {
 		return s.driver.Reconnected(failover.State(a.hello.State), a.hello.Epoch)
 	})
 }

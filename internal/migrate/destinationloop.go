@@ -55,6 +55,7 @@ func (s *session) run(ctx context.Context) error {
 			err = s.step(failover.EventCancelled, "cancelled at the destination")
 		case <-tick.C:
 			s.progress()
+			err = s.reporting("written at last", s.driver.Retry)
 		}
 		err = errors.Join(s.tolerate(err), s.trouble)
 	}
@@ -238,7 +239,11 @@ func (s *session) dispatch(f inbound) error {
 			return err
 		}
 		s.committed = time.Now()
-		return s.decided(failover.EventCommitted, frame.Epoch, "")
+		err = s.decided(failover.EventCommitted, frame.Epoch, "")
+		if !s.about.Running {
+			err = errors.Join(err, s.ensureOwned()) // it stays paused: there is nothing to wait for
+		}
+		return err
 	case wire.TypeAbort:
 		frame, err := wire.ParseAbort(f.payload)
 		if err != nil {

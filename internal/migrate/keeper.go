@@ -94,12 +94,14 @@ func (k *keeper) run(ctx context.Context) error {
 	defer k.unlink()
 	err := k.driver.Apply(failover.EventEngineLost, "the lazymig process died")
 	patience := time.After(notifyTimeout)
+	tick := time.NewTicker(progressInterval)
+	defer tick.Stop()
 	for !k.over() {
 		if k.spec.Source && k.driver.State() == failover.StateRunning {
 			// Nothing is recorded any more: another send need not wait.
 			err = errors.Join(err, k.journal.Close())
 		}
-		if err = errors.Join(err, k.trouble); err != nil {
+		if err = errors.Join(err, k.trouble); err != nil && !errors.Is(err, failover.ErrNotRecorded) {
 			return err
 		}
 		select {
@@ -114,6 +116,8 @@ func (k *keeper) run(ctx context.Context) error {
 			if k.driver.State() != failover.StateLoaded { // only the source ends that
 				err = k.driver.Apply(failover.EventGiveUp, "the other side did not answer")
 			}
+		case <-tick.C:
+			err = k.driver.Retry()
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

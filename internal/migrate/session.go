@@ -75,6 +75,7 @@ func newSession(r *receiver, a arrival, c *control, frames chan inbound, about q
 		armed: make(chan armResult, 1), ended: make(chan error, 1), ran: make(chan error, 1),
 		counters: newCounters(),
 	}
+	r.start = time.Now()
 	r.report.Epoch, r.report.PagesTotal = a.hello.Epoch, s.layout.Pages()
 	machine := failover.NewDestination(a.hello.VM, a.hello.Epoch, about.Running, a.link.Peer())
 	s.driver = failover.NewDriver(machine, r.journal, s.act)

@@ -260,7 +260,7 @@ func (s *sender) linkedAgain(l linked) error {
 	s.attach(l.link)
 	s.report.Reconnects++
 	s.message("the link is up again")
-	reason := "the link is back"
+	reason := fmt.Sprintf("the link is back, the destination is %v", l.state)
 	return s.reporting(reason, func() error {
 		return s.driver.Reconnected(l.state, l.epoch)
 	})

@@ -20,6 +20,8 @@ func (s *sender) migrate(ctx context.Context) error {
 	}
 	s.deadline = time.NewTimer(offerTimeout)
 	defer s.deadline.Stop()
+	tick := time.NewTicker(progressInterval)
+	defer tick.Stop()
 	cancelled := ctx.Done()
 	for !s.driver.Finished() {
 		var err error
@@ -32,6 +34,8 @@ func (s *sender) migrate(ctx context.Context) error {
 			err = s.step(failover.EventDeadline, "the destination was not ready in time")
 		case <-s.patience:
 			err = s.handOver()
+		case <-tick.C:
+			err = s.reporting("written at last", s.driver.Retry)
 		case <-cancelled:
 			cancelled = nil
 			err = s.step(failover.EventCancelled, "cancelled")

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
+	"regexp"
 )
 
 // Names of the files in a VM's state directory, beside the journal.
@@ -21,10 +21,13 @@ const maxNameBytes = 64
 // ErrName is returned for a VM name that cannot be a directory.
 var ErrName = errors.New("invalid VM name")
 
+// nameForm keeps names to what is one word in a shell and no option.
+var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+
 // VMDir returns the directory of a VM below stateDir.
 func VMDir(stateDir, vm string) (string, error) {
-	if vm == "" || len(vm) > maxNameBytes || strings.HasPrefix(vm, ".") || strings.ContainsAny(vm, "/\x00") {
-		return "", fmt.Errorf("%w: %q must have 1 to %d bytes, no slash and no dot in front", ErrName, vm, maxNameBytes)
+	if len(vm) > maxNameBytes || !nameForm.MatchString(vm) {
+		return "", fmt.Errorf("%w: %q must have 1 to %d letters, digits, '.', '-' and '_', the first a letter or digit", ErrName, vm, maxNameBytes)
 	}
 	return filepath.Join(stateDir, "vm", vm), nil
 }
