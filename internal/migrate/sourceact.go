@@ -69,11 +69,7 @@ func (s *sender) startFreeze() error {
 	s.freeze = cancel
 	go func() {
 		frozen, err := s.guest.Freeze(ctx, stream)
-		end := stream.end()
-		if err == nil {
-			err = s.control.send(end)
-		}
-		s.frozen <- freezeResult{frozen: frozen, digest: end.Digest, err: err}
+		s.frozen <- freezeResult{frozen: frozen, digest: stream.end().Digest, err: err}
 	}()
 	return nil
 }

@@ -44,7 +44,8 @@ type Frozen struct {
 //
 // It waits on events only, as all of it is in the blackout. After an error
 // the guest may run, or be stopped: call Thaw. A Write on stream that blocks
-// does not keep Freeze from returning when ctx ends; Close waits for it.
+// does not keep Freeze from returning when ctx ends; Close waits for it. A
+// stream that is an io.Closer is closed when the device state is whole.
 func (g *Guest) Freeze(ctx context.Context, stream io.Writer) (Frozen, error) {
 	if !g.prepared || g.migrating {
 		return Frozen{}, errors.New("freeze the guest: call Prepare first, and Freeze once after it")

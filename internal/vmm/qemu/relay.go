@@ -28,6 +28,9 @@ func (r *relay) serve() {
 			r.err = r.pass(buffer[:n])
 		}
 		if errors.Is(err, io.EOF) {
+			if r.err == nil {
+				r.err = r.end()
+			}
 			break
 		}
 		if err != nil && r.err == nil {
@@ -43,6 +46,19 @@ func (r *relay) pass(p []byte) error {
 	}
 	if _, err := r.stream.Write(p); err != nil {
 		return fmt.Errorf("relay the device state: %w", err)
+	}
+	return nil
+}
+
+// end closes a stream that can be closed: its other end need not wait until
+// the VMM's process is stopped, too.
+func (r *relay) end() error {
+	c, ok := r.stream.(io.Closer)
+	if !ok {
+		return nil
+	}
+	if err := c.Close(); err != nil {
+		return fmt.Errorf("end the device state: %w", err)
 	}
 	return nil
 }
