@@ -310,6 +310,7 @@ func (w *world) perform(n *node, a Action) {
 		if n.source && !w.ran[a.Epoch] {
 			w.fault("the source of epoch %d is emptied before the guest ran", a.Epoch)
 		}
+	default: // records, words to the other side, and what has no effect here
 	}
 	if e, ok := sends[a.Kind]; ok {
 		w.send(n, e, a.Epoch)

@@ -7,8 +7,9 @@ import (
 	"github.com/lazymig/lazymig"
 )
 
-// gaps returns a Missing over a set of pages.
-func gaps(pages map[lazymig.PageNumber]bool, end lazymig.PageNumber) Missing {
+// gaps returns a Missing over a set of the first 64 pages.
+func gaps(pages map[lazymig.PageNumber]bool) Missing {
+	const end = 64
 	return func(from lazymig.PageNumber) (lazymig.Run, bool) {
 		for p := from; p < end; p++ {
 			if !pages[p] {
@@ -32,7 +33,7 @@ func TestLinearVisitsEachPageOnce(t *testing.T) {
 	var l Linear
 	var got []lazymig.Run
 	for {
-		run, ok := l.Next(3, gaps(missing, 64))
+		run, ok := l.Next(3, gaps(missing))
 		if !ok {
 			break
 		}
@@ -55,19 +56,22 @@ func TestLinearVisitsEachPageOnce(t *testing.T) {
 func TestLinearComesBack(t *testing.T) {
 	missing := map[lazymig.PageNumber]bool{2: true, 60: true}
 	var l Linear
-	l.Next(64, gaps(missing, 64))
+	l.Next(64, gaps(missing))
 	delete(missing, 2)
-	l.Next(64, gaps(missing, 64))
+	l.Next(64, gaps(missing))
 	delete(missing, 60)
 	missing[5] = true // its answer was lost with the link
-	run, ok := l.Next(64, gaps(missing, 64))
+	run, ok := l.Next(64, gaps(missing))
 	if !ok || run.First != 5 {
 		t.Errorf("got %+v %v, want page 5", run, ok)
 	}
 }
 
-func TestWindow(t *testing.T) {
-	w := NewWindow(10)
+func TestWindowBounds(t *testing.T) {
+	w := Window{Chunk: 10, Most: 40, Target: time.Millisecond}
+	if w.Room() != 10 {
+		t.Errorf("room %d at the start, want one chunk", w.Room())
+	}
 	w.Add(8)
 	if w.Room() != 2 {
 		t.Errorf("room %d", w.Room())
@@ -77,8 +81,50 @@ func TestWindow(t *testing.T) {
 		t.Errorf("room %d over the limit", w.Room())
 	}
 	w.Done(100)
+	for range 100 {
+		w.Add(10)
+		w.Done(10)
+	}
+	if w.Room() != 40 {
+		t.Errorf("room %d after a hundred answers, want the most", w.Room())
+	}
+	w.Reset()
 	if w.Room() != 10 {
-		t.Errorf("room %d after more answers than questions", w.Room())
+		t.Errorf("room %d after a reset, want one chunk", w.Room())
+	}
+}
+
+// TestWindowFollowsDelay checks that slow demand answers shrink the window, at
+// most once in the time that one takes, never below a chunk, and that it grows
+// again.
+func TestWindowFollowsDelay(t *testing.T) {
+	w := Window{Chunk: 10, Most: 640, Target: time.Millisecond}
+	for w.Limit() < 640 {
+		w.Done(10)
+	}
+	now := time.Unix(0, 0)
+	w.Demand(now, 200*time.Microsecond)
+	w.Demand(now, 1100*time.Microsecond)
+	if w.Limit() != 640 {
+		t.Errorf("limit %d after answers within the target", w.Limit())
+	}
+	w.Demand(now, 3*time.Millisecond)
+	w.Demand(now.Add(time.Millisecond), 3*time.Millisecond)
+	if w.Limit() != 320 {
+		t.Errorf("limit %d after one congested round trip, want half", w.Limit())
+	}
+	for range 20 {
+		now = now.Add(10 * time.Millisecond)
+		w.Demand(now, 5*time.Millisecond)
+	}
+	if w.Limit() != 10 {
+		t.Errorf("limit %d under lasting delay, want one chunk", w.Limit())
+	}
+	for range 64 {
+		w.Done(10)
+	}
+	if w.Limit() <= 10 || w.Limit() > 640 {
+		t.Errorf("limit %d: it does not grow again", w.Limit())
 	}
 }
 

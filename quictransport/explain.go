@@ -153,8 +153,9 @@ func explainTransport(e *quic.TransportError) error {
 			kind: ErrRejected, text: "the other side does not accept this side's certificate",
 			hint: "it may have another CA, run with --insecure-loopback, or name another host with --peer; see its messages",
 		}
+	default:
+		return e
 	}
-	return e
 }
 
 func protocolError(cause error) error {

@@ -42,7 +42,7 @@ func wait(t testing.TB, what string, ch <-chan struct{}) {
 // newIdentities returns identities of one CA, in folders of their own.
 func newIdentities(t testing.TB, names ...string) map[string]*Identity {
 	t.Helper()
-	return issueAt(t, newCA(t, time.Now()), time.Now(), time.Hour, names...)
+	return issueAt(t, newCA(t, time.Now()), time.Now(), names...)
 }
 
 func newCA(t testing.TB, at time.Time) string {
@@ -54,12 +54,13 @@ func newCA(t testing.TB, at time.Time) string {
 	return dir
 }
 
-// issueAt issues and loads identities as if it were another time.
-func issueAt(t testing.TB, ca string, at time.Time, validity time.Duration, names ...string) map[string]*Identity {
+// issueAt issues and loads identities, good for an hour, as if it were another
+// time.
+func issueAt(t testing.TB, ca string, at time.Time, names ...string) map[string]*Identity {
 	t.Helper()
 	ids := make(map[string]*Identity)
 	for _, name := range names {
-		files, err := issue(ca, name, at, validity)
+		files, err := issue(ca, name, at, time.Hour)
 		if err != nil {
 			t.Fatal(err)
 		}

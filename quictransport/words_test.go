@@ -55,9 +55,9 @@ func TestUnknownClient(t *testing.T) {
 func TestExpiredPeers(t *testing.T) {
 	past := time.Now().Add(-48 * time.Hour)
 	ca := newCA(t, past)
-	old := issueAt(t, ca, past, time.Hour, "s", "d")
-	fresh := issueAt(t, ca, time.Now(), time.Hour, "s", "d")
-	early := issueAt(t, ca, time.Now().Add(time.Hour), time.Hour, "d")
+	old := issueAt(t, ca, past, "s", "d")
+	fresh := issueAt(t, ca, time.Now(), "s", "d")
+	early := issueAt(t, ca, time.Now().Add(time.Hour), "d")
 
 	reports := make(rejections, 10)
 	l := listenOn(t, fresh["d"], Config{Rejected: reports.add})

@@ -81,7 +81,7 @@ func TestSweep(t *testing.T) {
 // TestSnapshotWords finds what others created for us.
 func TestSnapshotWords(t *testing.T) {
 	before := Take()
-	f, err := os.CreateTemp("/dev/shm", "leftover-test-*") //nolint:usetesting // it must be in /dev/shm
+	f, err := os.CreateTemp("/dev/shm", "leftover-test-*") // it must be in /dev/shm
 	if err != nil {
 		t.Fatal(err)
 	}

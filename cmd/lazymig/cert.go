@@ -76,7 +76,7 @@ Nothing is overwritten.`,
 		},
 	}
 	registerTLSDir(command.Flags(), &dir)
-	command.Flags().DurationVar(&validity, "validity", defaultValidity, "how long the certificate is good for")
+	command.Flags().DurationVar(&validity, "validity", defaultValidity, "the certificate is good for this `DURATION`")
 	return command
 }
 

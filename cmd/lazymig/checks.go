@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/lazymig/lazymig/internal/migrate"
+	"github.com/lazymig/lazymig/internal/vmm/qemu"
 )
 
 // Columns of the table of checks; with the gaps, 80 in all.
@@ -14,6 +15,9 @@ const (
 	whatWidth   = 38
 	fixWidth    = 32
 )
+
+// isPassed reports whether an event is a check that found nothing.
+func isPassed(e migrate.Event) bool { return e.Check != nil && e.Check.Status == qemu.StatusOK }
 
 // writeChecks prints the preflight as a table, with what to do.
 func writeChecks(out io.Writer, checks []migrate.Event) {

@@ -156,8 +156,14 @@ func (m *mover) receiveWith(vmm []string, options ...string) *side {
 		"receive", "--json", "--listen", host.Address() + ":" + port, "--state-dir", m.state[host], "--tls-dir", m.tls[host],
 	}, options...)
 	s := m.start(host, append(append(args, "--"), vmm...)...)
-	s.waitFor("it listens or ends", func(e migrate.Event) bool { return strings.HasPrefix(e.Message, "waiting for") })
+	s.listens()
 	return s
+}
+
+// listens waits until a receive waits for its source, or has ended.
+func (s *side) listens() {
+	s.m.t.Helper()
+	s.waitFor("it listens or ends", func(e migrate.Event) bool { return strings.HasPrefix(e.Message, "waiting for") })
 }
 
 // send starts `lazymig send` where the guest is.
@@ -185,12 +191,17 @@ type side struct {
 
 func (m *mover) start(host link.Side, args ...string) *side {
 	m.t.Helper()
-	s := &side{m: m, name: args[0], ended: make(chan struct{}), changed: make(chan struct{})}
 	path, err := exec.LookPath(m.binary)
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	s.cmd = m.pair.Link.Command(context.Background(), host, path, args...)
+	return m.run(args[0], m.pair.Link.Command(context.Background(), host, path, args...))
+}
+
+// run starts a command that prints events.
+func (m *mover) run(name string, cmd *exec.Cmd) *side {
+	m.t.Helper()
+	s := &side{m: m, name: name, cmd: cmd, ended: make(chan struct{}), changed: make(chan struct{})}
 	s.cmd.Stderr = &s.stderr
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {

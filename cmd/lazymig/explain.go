@@ -12,12 +12,17 @@ import (
 const (
 	nothingToDo = "nothing to do"
 	wait        = "wait"
-	coldBoot    = "If it must run again at once: end its QEMU on both hosts for certain, then boot it from its disks."
+	// withoutIdentity is the name of a source that has no certificate.
+	withoutIdentity = "insecure-loopback"
+	coldBoot        = "If it must run again at once: end its QEMU on both hosts for certain, then boot it from its disks."
 )
 
 // explain says in plain words what the newest record of a VM means and what
 // can be done safely. Without an engine, only the keeper may still be at work.
 func explain(vm string, r failover.Record, engine *agent.Snapshot) (summary, next string) {
+	if r.Peer == withoutIdentity {
+		r.Peer = "the source"
+	}
 	if engine == nil {
 		return explainAlone(vm, r)
 	}

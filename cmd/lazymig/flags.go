@@ -28,21 +28,21 @@ type sideFlags struct {
 }
 
 func (f *sideFlags) register(set *pflag.FlagSet) {
-	set.StringVar(&f.vm, "vm", "", "`NAME` of the VM, the same on both sides (default: QEMU's -name)")
+	set.StringVar(&f.vm, "vm", "", "the VM's `NAME`, the same on both sides (default: QEMU's -name)")
 	registerStateDir(set, &f.stateDir)
 	registerTLSDir(set, &f.tlsDir)
 	set.BoolVar(&f.insecure, "insecure-loopback", false, "no identities; only between addresses of this machine")
 	set.StringVar(&f.peer, "peer", "", "accept only the peer whose certificate has this `NAME`")
 	registerJSON(set, &f.json)
-	set.StringVar(&f.logFormat, "log-format", "text", "format of messages and of the engine's log: `text|json`")
+	set.StringVar(&f.logFormat, "log-format", "text", "write messages and the engine's log as `text|json`")
 }
 
 func registerStateDir(set *pflag.FlagSet, dir *string) {
-	set.StringVar(dir, "state-dir", defaultStateDir, "`DIR` for what must be remembered of each VM")
+	set.StringVar(dir, "state-dir", defaultStateDir, "remember in `DIR` what must be known of each VM")
 }
 
 func registerTLSDir(set *pflag.FlagSet, dir *string) {
-	set.StringVar(dir, "tls-dir", defaultTLSDir, "`DIR` with the identity of this host")
+	set.StringVar(dir, "tls-dir", defaultTLSDir, "the identity of this host is in `DIR`")
 }
 
 func registerJSON(set *pflag.FlagSet, json *bool) {

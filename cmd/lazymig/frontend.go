@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/lazymig/lazymig/failover"
@@ -25,7 +26,7 @@ func (a *app) frontEnd(job agent.Job, flags *sideFlags) error {
 	}
 	defer session.Close()
 	f := &follower{
-		app: a, vm: job.VM, stateDir: job.StateDir, json: flags.json, owner: true,
+		app: a, vm: job.VM, stateDir: job.StateDir, json: flags.json, owner: true, dryRun: job.DryRun,
 		display: newDisplay(a.err, a.terminal, flags.logFormat == "json"),
 	}
 	return f.follow(session, signals)
@@ -38,6 +39,7 @@ type follower struct {
 	stateDir string
 	json     bool
 	owner    bool // Ctrl-C cancels the migration, not just the looking on
+	dryRun   bool // the checks are what was asked for
 	display  *display
 
 	side      agent.Kind
@@ -232,8 +234,11 @@ func (f *follower) statusCommand() string {
 func (f *follower) finish(exit agent.Exit) error {
 	f.display.clear()
 	if !f.json {
-		if f.report != nil && f.report.Outcome == migrate.OutcomeChecked || exit.Code != exitDone {
+		switch {
+		case f.dryRun:
 			writeChecks(f.app.out, f.checks)
+		case exit.Code != exitDone:
+			writeChecks(f.app.out, slices.DeleteFunc(f.checks, isPassed))
 		}
 		if f.report != nil {
 			writeReport(f.app.out, f.side, *f.report)

@@ -45,7 +45,7 @@ stopped and needs a person.`,
 	set := command.Flags()
 	set.SetInterspersed(false) // what follows the VMM's name is the VMM's
 	f.register(set)
-	set.StringVar(&f.listen, "listen", "", "where to wait for the source, `HOST:PORT`")
+	set.StringVar(&f.listen, "listen", "", "wait for the source at `HOST:PORT`")
 	require(command, "listen")
 	return command
 }

@@ -11,7 +11,11 @@ import (
 
 // writeReport tells in plain words how a migration ended.
 func writeReport(out io.Writer, side agent.Kind, r migrate.Report) {
-	say := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }
+	say := func(format string, args ...any) {
+		for _, line := range wrap(fmt.Sprintf(format, args...), lineWidth) {
+			fmt.Fprintln(out, line)
+		}
+	}
 	here, there := "here", "at the destination"
 	if side == agent.KindReceive {
 		here, there = "at the source", "here"
@@ -39,15 +43,15 @@ func writeReport(out io.Writer, side agent.Kind, r migrate.Report) {
 // writeFigures tells what the migration cost.
 func writeFigures(say func(string, ...any), side agent.Kind, r migrate.Report) {
 	if side == agent.KindSend && r.StoppedMS > 0 {
-		say("It stood still for %.1f ms (give or take %.1f ms); the whole move took %s.", r.StoppedMS, r.StoppedErrorMS, took(r.TotalMS))
+		say("It stood still for %.1f ms (give or take %.2g ms); the whole move took %s.", r.StoppedMS, r.StoppedErrorMS, took(r.TotalMS))
 	} else {
 		say("The whole move took %s.", took(r.TotalMS))
 	}
-	say("%d pages: %d zero, %d on demand, %d in the background, %d discarded by the guest.",
+	say("%d pages: %d zero, %d on demand, %d in the background, %d discarded.",
 		r.PagesTotal, r.PagesZero, r.PagesDemand, r.PagesBulk, r.PagesDiscarded)
 	say("%s sent, %s received, for %s of guest memory.", bytesText(r.BytesSent), bytesText(r.BytesReceived), bytesText(r.BytesRaw))
 	if f := r.FaultUS.Remote; f.Count > 0 {
-		say("The guest waited %d times for a page of the source: %s ms median, %s ms for 99 %%, %s ms at most.",
+		say("The guest waited %d times for pages: %s ms median, p99 %s ms, max %s ms.",
 			f.Count, milliseconds(f.P50), milliseconds(f.P99), milliseconds(f.Max))
 	}
 	if r.PagesPoisoned > 0 {

@@ -62,10 +62,10 @@ stopped and needs a person.`,
 	}
 	set := command.Flags()
 	f.register(set)
-	set.StringVar(&f.qmp, "qmp", "", "the guest's QMP `SOCKET`, one that nobody else uses")
-	set.StringVar(&f.to, "to", "", "where lazymig receive listens, `HOST:PORT`")
+	set.StringVar(&f.qmp, "qmp", "", "talk to the guest's QEMU by this QMP `SOCKET`, which nobody else uses")
+	set.StringVar(&f.to, "to", "", "lazymig receive listens at `HOST:PORT`")
 	set.Var(&f.bandwidth, "bandwidth", "limit of the background in bytes per second, such as 500MB or 1GiB")
-	set.DurationVar(&f.readyTimeout, "ready-timeout", defaultReadyTimeout, "let the guest go on here if the destination is not ready so long after the stop")
+	set.DurationVar(&f.readyTimeout, "ready-timeout", defaultReadyTimeout, "let the guest go on here if the destination is not ready `DURATION` after the stop")
 	set.BoolVar(&f.keepRAM, "keep-ram", false, "keep the guest's RAM file on this host after it has moved")
 	set.BoolVar(&f.dryRun, "dry-run", false, "check both hosts, move nothing")
 	require(command, "qmp", "to")

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -190,19 +191,27 @@ func (a *app) showStatus(s vmStatus, asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(a.out).Encode(s)
 	}
-	fmt.Fprintln(a.out, s.VM+": "+s.Summary)
+	a.showField("", s.VM+": "+s.Summary)
 	if s.Epoch != 0 {
-		fmt.Fprintf(a.out, "  state   %s, epoch %d, since %s\n", s.State, s.Epoch, s.Since.Format(time.DateTime))
+		a.showField("  state   ", fmt.Sprintf("%s, epoch %d, since %s", s.State, s.Epoch, s.Since.Local().Format(time.DateTime)))
 	}
 	if s.Reason != "" {
-		fmt.Fprintln(a.out, "  reason  "+s.Reason)
+		a.showField("  reason  ", s.Reason)
 	}
 	if e := s.Engine; e != nil {
-		fmt.Fprintf(a.out, "  engine  lazymig %s, pid %d, since %s\n", e.Kind, e.PID, e.Started.Local().Format(time.DateTime))
+		a.showField("  engine  ", fmt.Sprintf("lazymig %s, pid %d, since %s", e.Kind, e.PID, e.Started.Local().Format(time.DateTime)))
 		if line := progressLine(*e); line != "" {
-			fmt.Fprintln(a.out, "  pages   "+line)
+			a.showField("  pages   ", line)
 		}
 	}
-	fmt.Fprintln(a.out, "  next    "+s.Next)
+	a.showField("  next    ", s.Next)
 	return nil
+}
+
+// showField prints text behind a label, in as many lines as it needs.
+func (a *app) showField(label, text string) {
+	for _, line := range wrap(text, lineWidth-len(label)) {
+		fmt.Fprintln(a.out, label+line)
+		label = strings.Repeat(" ", len(label))
+	}
 }

@@ -239,9 +239,10 @@ func (in *installer) surprise(p lazymig.PageNumber) error {
 
 // ask requests more of the background while there is room in the window.
 func (in *installer) ask() {
-	if in.link == nil || !in.mapped || !in.committed.Load() {
+	if in.link == nil || !in.mapped || !in.committed.Load() || in.storming() {
 		return
 	}
+	in.calm = true
 	for in.window.Room() >= chunkPages {
 		run, ok := in.linear.Next(chunkPages, in.table.missing)
 		if !ok || !in.link.prefetch(run) {

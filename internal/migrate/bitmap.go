@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/bits"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -30,15 +29,6 @@ func (b bitmap) reset() { clear(b) }
 func (b bitmap) word(i uint64) uint64 { return binary.LittleEndian.Uint64(b[8*i:]) }
 
 func (b bitmap) setWord(i, w uint64) { binary.LittleEndian.PutUint64(b[8*i:], w) }
-
-// count returns the number of set bits.
-func (b bitmap) count() uint64 {
-	var n int
-	for i := range uint64(len(b) / 8) {
-		n += bits.OnesCount64(b.word(i))
-	}
-	return uint64(n)
-}
 
 // pageMap is what must outlive the engine: which pages were installed and
 // which were discarded by the guest. It is a file on tmpfs, mapped, so that a

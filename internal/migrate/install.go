@@ -45,12 +45,15 @@ type installer struct {
 	links   chan *fetcher // the newest link; nil when it died
 	// committed is set once the guest runs here: the background may start.
 	committed atomic.Bool
+	// ran is when that was; set before committed.
+	ran time.Time
 
 	batch   uffd.Batch
 	link    *fetcher
 	linear  prefetch.Linear
 	window  prefetch.Window
 	mapped  bool // the source has told all its holes
+	calm    bool // the storm of faults behind the resume is over
 	current bulkWork
 	stuck   []*answer            // demand answers that the kernel could not take yet
 	retry   []lazymig.PageNumber // faults that the kernel could not take an answer for yet
@@ -68,7 +71,7 @@ func newInstaller(handle *uffd.Handle, reader *uffd.Reader, s spans, t *table, c
 		handle: handle, reader: reader, spans: s, table: t, counters: c, lost: lost,
 		demands: make(chan *answer, answerBuffers), bulk: make(chan *answer, answerBuffers),
 		links:  make(chan *fetcher, 1),
-		window: prefetch.NewWindow(windowPages),
+		window: prefetch.Window{Chunk: chunkPages, Most: windowPages, Target: demandTarget},
 	}
 }
 
@@ -84,6 +87,7 @@ func (in *installer) use(f *fetcher) {
 
 // start lets the background begin: the guest runs here.
 func (in *installer) start() {
+	in.ran = time.Now()
 	in.committed.Store(true)
 	in.reader.Wakeup()
 }
@@ -135,11 +139,20 @@ func (in *installer) patience() time.Duration {
 	switch {
 	case in.holding:
 		return installRetry
+	case in.storming():
+		return stormRecheck
 	case in.current.answer != nil || len(in.bulk) > 0 || len(in.demands) > 0 || len(in.links) > 0:
 		return 0
 	default:
 		return -1
 	}
+}
+
+// storming reports whether the guest has only just resumed. It touches a few
+// hundred pages one after the other then, before anybody outside sees it run:
+// the background leaves both hosts and the link to them.
+func (in *installer) storming() bool {
+	return in.committed.Load() && !in.calm && time.Since(in.ran) < stormTime
 }
 
 // adoptLink takes over a new link: whatever the old one was asked is asked
@@ -277,5 +290,9 @@ func (in *installer) answered(p lazymig.PageNumber, h *hdrhistogram.Histogram, s
 		start = demanded
 		delete(in.table.demanded, p)
 	}
-	in.counters.fault(h, time.Since(start))
+	now := time.Now()
+	in.counters.fault(h, now.Sub(start))
+	if h == in.counters.faultWire {
+		in.window.Demand(now, now.Sub(start))
+	}
 }

@@ -13,6 +13,13 @@ const (
 	// windowPages bounds what the background has asked for: 4 MiB, the
 	// product of 1 Gbit/s and 32 ms.
 	windowPages = 16 * chunkPages
+	// demandTarget is how much longer than at best a demand answer may take
+	// before the background gives way.
+	demandTarget = time.Millisecond
+	// stormTime is how long the background waits behind the resume, and
+	// stormRecheck how often the installer looks whether it is over.
+	stormTime    = 100 * time.Millisecond
+	stormRecheck = 2 * time.Millisecond
 	// requestRuns bounds the runs of one request frame.
 	requestRuns = 64
 	// answerBuffers bounds the answers that a page stream holds unprocessed.

@@ -106,7 +106,8 @@ func (x *incomingTest) open(t *testing.T, args []string) {
 		if incoming.isDetached {
 			return
 		}
-		if err := errors.Join(incoming.Kill(context.Background()), incoming.Remove(), incoming.Detach()); err != nil {
+		ctx := context.Background() //nolint:usetesting // t.Context has ended when clean-ups run
+		if err := errors.Join(incoming.Kill(ctx), incoming.Remove(), incoming.Detach()); err != nil {
 			t.Errorf("take apart: %v", err)
 		}
 	})

@@ -87,7 +87,7 @@ func (f *findings) checkLayout() Check {
 	if err := layout.Validate(); err != nil {
 		return refused(name, "use fewer, other memory backends", "%v", err)
 	}
-	return passed(name, "%d regions, %d MiB, %d MiB of it allocated", len(layout), layout.Bytes()>>20, f.Allocated>>20)
+	return passed(name, "regions: %d; %d MiB, %d MiB of it allocated", len(layout), layout.Bytes()>>20, f.Allocated>>20)
 }
 
 // checkForeignShared looks for shared memory of the size of one of QEMU's
@@ -100,7 +100,7 @@ func (f *findings) checkForeignShared() Check {
 			continue
 		}
 		for _, b := range f.Blocks {
-			if _, ok := findBackend(f.rams, b); !ok && b.Size == v.length() {
+			if !hasBackend(f.rams, b) && b.Size == v.length() {
 				return refused(name, "remove the device that this memory belongs to", "the RAM block %s (%d bytes) may be the shared memory %s, which the stream would leave out and lazymig does not serve", b.Name, b.Size, v.path)
 			}
 		}
@@ -122,13 +122,9 @@ func (f *findings) isServed(v vma) bool {
 	return slices.ContainsFunc(f.rams, func(r ram) bool { return r.file != inode{} && r.file == v.inode })
 }
 
-// findBackend returns the backend behind a RAM block.
-func findBackend(rams []ram, block Block) (ram, bool) {
-	i := slices.IndexFunc(rams, func(r ram) bool { return isBlockOf(block.Name, r.ID) && block.Size == r.Size })
-	if i < 0 {
-		return ram{}, false
-	}
-	return rams[i], true
+// hasBackend reports whether one of rams is behind a RAM block.
+func hasBackend(rams []ram, block Block) bool {
+	return slices.ContainsFunc(rams, func(r ram) bool { return isBlockOf(block.Name, r.ID) && block.Size == r.Size })
 }
 
 // checkStream bounds what travels in QEMU's own stream.
@@ -136,7 +132,7 @@ func (f *findings) checkStream() Check {
 	const name = "stream-size"
 	var sum uint64
 	for _, b := range f.Blocks {
-		if _, ok := findBackend(f.rams, b); !ok {
+		if !hasBackend(f.rams, b) {
 			sum += b.Size
 		}
 	}

@@ -102,7 +102,7 @@ func startVMM(t *testing.T, args ...string) *testVMM {
 // shortDir returns a new directory whose path fits into a socket's.
 func shortDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "lmsrc")
+	dir, err := os.MkdirTemp("", "lmsrc") //nolint:usetesting // t.TempDir is too long: it holds the test's name
 	if err != nil {
 		t.Fatal(err)
 	}
