@@ -42,6 +42,9 @@ type SendConfig struct {
 	// Keeper starts the keeper process at its first call and updates what it
 	// knows at later ones. Nil: no keeper.
 	Keeper func(KeeperSpec) error
+
+	// memory, if set, stands before the guest's memory: tests break pages.
+	memory func(SourceMemory) SourceMemory
 }
 
 func (c SendConfig) validated() (SendConfig, error) {
@@ -53,6 +56,9 @@ func (c SendConfig) validated() (SendConfig, error) {
 	}
 	if c.ReadyTimeout == 0 {
 		c.ReadyTimeout = defaultReadyTimeout
+	}
+	if c.memory == nil {
+		c.memory = func(m SourceMemory) SourceMemory { return m }
 	}
 	c.Report, c.Keeper = reportOrNot(c.Report), keeperOrNot(c.Keeper)
 	return c, nil

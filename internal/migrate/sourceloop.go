@@ -65,7 +65,7 @@ func (s *sender) begin(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("keep device state: %w", err)
 	}
-	s.server = newPageServer(s.layout, s.memory, s.lost, s.key, s.cfg.Bandwidth)
+	s.server = newPageServer(s.layout, s.cfg.memory(s.memory), s.lost, s.key, s.cfg.Bandwidth)
 	s.server.attach(s.link)
 	s.spec = KeeperSpec{
 		Source: true, VM: s.cfg.VM, StateDir: s.cfg.StateDir, PID: s.guest.PID(), QMP: s.cfg.QMP,
