@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/lazymig/lazymig/bench"
@@ -62,4 +64,57 @@ func inflate(m *mover, v *vm.VM, mib int64) {
 		}
 	}
 	m.t.Fatalf("follow the balloon: %v", events.Err())
+}
+
+// TestBackAndForth moves a guest between the hosts again and again. Nothing
+// adds up: the checks behind newMover look for what is left.
+func TestBackAndForth(t *testing.T) {
+	m := newMover(t, smallGuest())
+	for range repeats(4, 50) {
+		receive, send := m.receive(), m.send()
+		send.exits(0)
+		receive.exits(0)
+		m.moved()
+		if _, err := m.pair.Source().Stream().Wait(m.ctx, 100); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.verify()
+}
+
+// TestLargeGuest moves a guest whose memory is larger than the host's, and
+// mostly untouched. The destination allocates what the source had allocated
+// and what the guest touches.
+func TestLargeGuest(t *testing.T) {
+	config := smallGuest()
+	config.VM.RAM = []vm.Backend{{MiB: 64 << 10}}
+	m := newMover(t, config)
+	m.binary = plainBinary(t)
+	before := allocated(t, m.pair.Source().RAMFiles()[0])
+	ram := m.destination().RAMFiles()[0]
+	receive, send := m.receive(), m.send()
+	sent, received := send.exits(0), receive.exits(0)
+	m.moved()
+	m.describe(sent, received)
+	m.verify()
+	files, _ := filepath.Glob(ram + ".lazymig-????????")
+	if len(files) != 1 {
+		t.Fatalf("RAM files %q", files)
+	}
+	const touched = 64 << 20 // by a kernel that goes on for seconds
+	after := allocated(t, files[0])
+	t.Logf("allocated: %d MiB at the source, %d MiB at the destination", before>>20, after>>20)
+	if after > before+touched {
+		t.Errorf("the destination has allocated %d MiB, the source had %d MiB", after>>20, before>>20)
+	}
+}
+
+// allocated returns how many bytes of a file have storage.
+func allocated(t *testing.T, path string) int64 {
+	t.Helper()
+	var status syscall.Stat_t
+	if err := syscall.Stat(path, &status); err != nil {
+		t.Fatal(err)
+	}
+	return status.Blocks * 512
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"maps"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -143,8 +144,8 @@ func TestRefusedDestination(t *testing.T) {
 			"cpu-model", "qemu64-x86_64-cpu", "Westmere-x86_64-cpu", "hint: give the destination's QEMU the same -cpu"),
 		"CPU count": refused(func(args []string) []string { return append(args, "-smp", "2") },
 			"cpu-count", "hint: give the destination's QEMU the same -smp"),
-		"a device more": refused(func(args []string) []string { return append(args, "-device", "nonsense") },
-			"nonsense", "hint: "),
+		"a device that QEMU lacks": refused(func(args []string) []string { return append(args, "-device", "nonsense") },
+			"it said: qemu-system-x86_64: -device nonsense", "not a valid device model name"),
 		"too little space": func(m *mover) {
 			small := m.t.TempDir()
 			if err := unix.Mount("tmpfs", small, "tmpfs", 0, "size=16m"); err != nil {
@@ -284,9 +285,15 @@ func TestRefusedSource(t *testing.T) {
 			send.says("is not a socket", "hint: give the PATH of QEMU's -qmp")
 		},
 		"not a monitor": func(m *mover) {
-			send := m.send("--qmp", filepath.Join(filepath.Dir(m.pair.Source().QMPPath()), "control"))
+			path := filepath.Join(m.t.TempDir(), "socket")
+			listener, err := net.Listen("unix", path)
+			if err != nil {
+				m.t.Fatal(err)
+			}
+			defer greet(listener, "hello")()
+			send := m.send("--qmp", path)
 			send.exits(1)
-			send.says("not a QMP monitor")
+			send.says("not a QMP monitor: it says \"hello")
 		},
 		"monitor in use": func(m *mover) {
 			c, err := qmp.Dial(m.ctx, m.pair.Source().QMPPath())
@@ -343,21 +350,10 @@ func TestSameHost(t *testing.T) {
 	t.Run("the same command line", func(t *testing.T) {
 		m := m.in(t)
 		receive := m.receiveHere(m.pair.Source().Args(), state)
-		send := m.sendHere()
-		send.exits(1)
-		send.says("another process listens on "+m.pair.Source().QMPPath(), "use another path at the destination")
 		receive.exits(1)
+		receive.says("another process listens on "+m.pair.Source().QMPPath(), "use another path at the destination")
 		m.untouched(before)
 		m.verify()
-	})
-	t.Run("the same state directory", func(t *testing.T) {
-		m := m.in(t)
-		receive := m.receiveHere(m.pair.Source().Args(), m.state[link.HostA])
-		send := m.sendHere()
-		send.exits(1)
-		send.says("journal is in use", "hint: ")
-		receive.interrupt()
-		m.untouched(before)
 	})
 	// A second tap stands for the network device of another guest.
 	for _, line := range []string{"tuntap add tap1 mode tap", "link set tap1 master br0 up"} {
@@ -369,6 +365,15 @@ func TestSameHost(t *testing.T) {
 		args := replaced(m.destination().Args(), m.destination().RAMFiles()[0], ram)
 		return replaced(args, "ifname="+link.Tap, "ifname=tap1")
 	}
+	t.Run("the same state directory", func(t *testing.T) {
+		m := m.in(t)
+		receive := m.receiveHere(beside(m), m.state[link.HostA])
+		send := m.sendHere()
+		send.exits(1)
+		send.says("journal is in use")
+		receive.interrupt()
+		m.untouched(before)
+	})
 	t.Run("the same mem-path, refused", func(t *testing.T) {
 		m := m.in(t)
 		receive := m.receiveHere(append(beside(m), "-cpu", "Westmere"), state)
@@ -431,7 +436,7 @@ func TestRefusedMemory(t *testing.T) {
 			vm.Config{RAM: []vm.Backend{{MiB: 128}}, Extra: []string{
 				"-object", "memory-backend-ram,id=other,size=1M,share=on", "-device", "ivshmem-plain,memdev=other",
 			}},
-			[]string{"ivshmem", "its memory is shared with other guests", "unplug the device first"},
+			[]string{"ivshmem", "its memory is shared with other guests", "remove the device"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

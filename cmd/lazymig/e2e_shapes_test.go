@@ -1,0 +1,189 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lazymig/lazymig/bench"
+	"github.com/lazymig/lazymig/bench/guest"
+	"github.com/lazymig/lazymig/bench/vm"
+	"github.com/lazymig/lazymig/internal/migrate"
+	"github.com/lazymig/lazymig/internal/vmm/qmp"
+)
+
+// execute runs a command on the harness's own monitor of a VMM.
+func (m *mover) execute(v *vm.VM, command string, result any) {
+	m.t.Helper()
+	c, err := qmp.Dial(m.ctx, v.MonitorPath())
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Execute(m.ctx, command, nil, result); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// TestMoveMemoryBlocks moves a guest with two NUMA nodes and a DIMM, all of
+// which it uses.
+func TestMoveMemoryBlocks(t *testing.T) {
+	m := newMover(t, bench.Config{VM: vm.Config{
+		CPUs:  2,
+		RAM:   []vm.Backend{{MiB: 256}, {MiB: 256}, {MiB: 256, DIMM: true}},
+		Guest: guest.Params{MemoryMiB: 480, Rate: 20000},
+	}})
+	receive, send := m.receive(), m.send()
+	sent, received := send.exits(0), receive.exits(0)
+	m.moved()
+	m.verify()
+	m.describe(sent, received)
+	if want := uint64(3 * 256 << 8); received.PagesTotal != want {
+		t.Errorf("%d pages were served, not %d", received.PagesTotal, want)
+	}
+	files := 0
+	for _, path := range m.pair.Source().RAMFiles() {
+		made, _ := filepath.Glob(path + ".lazymig-*")
+		for _, file := range made {
+			var s unix.Stat_t
+			if err := unix.Stat(file, &s); err != nil {
+				t.Fatal(err)
+			}
+			if used := s.Blocks * 512 >> 20; used < 64 {
+				t.Errorf("only %d MiB of %s arrived", used, file)
+			}
+			files++
+		}
+	}
+	if files != 3 {
+		t.Errorf("the guest has %d RAM files at the destination, not 3", files)
+	}
+}
+
+// TestMovePaused moves a paused guest. It arrives paused, with all of its
+// memory, and runs when somebody says so.
+func TestMovePaused(t *testing.T) {
+	m := newMover(t, smallGuest())
+	m.execute(m.pair.Source(), "stop", nil)
+	receive, send := m.receive(), m.send()
+	sent := send.exits(0)
+	receive.exits(0)
+	m.moved()
+	if sent.StoppedMS != 0 {
+		t.Errorf("a guest that did not run was stopped for %v ms", sent.StoppedMS)
+	}
+	var state struct {
+		Status  string
+		Running bool
+	}
+	m.execute(m.pair.Source(), "query-status", &state)
+	if state.Running || state.Status != "paused" {
+		t.Errorf("the guest arrived as %+v", state)
+	}
+	m.execute(m.pair.Source(), "cont", nil)
+	if _, err := m.pair.Source().Stream().Wait(m.ctx, 200); err != nil {
+		t.Fatalf("the guest does not run: %v", err)
+	}
+	m.verify()
+}
+
+// TestPowerOffInDrain powers the guest off while most of its memory is still
+// at the source.
+func TestPowerOffInDrain(t *testing.T) {
+	m := newMover(t, smallGuest())
+	receive, send := m.receive(), m.send("--bandwidth", "2MiB")
+	receive.reaches("OWNER")
+	destination := m.destination()
+	if _, err := destination.Stream().Wait(m.ctx, 100); err != nil {
+		t.Fatal(err)
+	}
+	if err := destination.PowerOff(m.ctx); err != nil {
+		t.Fatal(err)
+	}
+	send.exits(0)
+	received := receive.exits(0)
+	if received.Outcome != migrate.OutcomeDone || !strings.Contains(received.Reason, "guest-shutdown") {
+		t.Errorf("receive reports %q: %s", received.Outcome, received.Reason)
+	}
+	known := received.PagesZero + received.PagesDemand + received.PagesBulk + received.PagesDiscarded
+	if known >= received.PagesTotal {
+		t.Errorf("all %d pages had arrived before the guest was off", received.PagesTotal)
+	}
+	t.Logf("%s; %d of %d pages were known", received.Reason, known, received.PagesTotal)
+	former := m.pair.Source()
+	m.moved()
+	for _, path := range slices.Concat(former.RAMFiles(), m.pair.Source().RAMFiles()) {
+		if left, _ := filepath.Glob(path + "*"); len(left) > 0 {
+			t.Errorf("RAM files are left: %q", left)
+		}
+	}
+}
+
+// TestDryRun checks both hosts and moves nothing. The same receive takes the
+// guest afterwards.
+func TestDryRun(t *testing.T) {
+	m := newMover(t, smallGuest())
+	before := m.condition()
+	receive := m.receive()
+	for range 2 {
+		rehearsal := m.send("--dry-run", "--json=false")
+		rehearsal.exits(0)
+		table := rehearsal.output()
+		for _, text := range []string{"STATUS", "FIX", "source: ram ram0", "source: ram-users", "destination: ram-layout", "destination: tmpfs-space"} {
+			if !strings.Contains(table, text) {
+				t.Errorf("the table of checks has no %q:\n%s", text, table)
+			}
+		}
+		if strings.Contains(table, "refused") {
+			t.Errorf("a check refuses:\n%s", table)
+		}
+		if n := receive.count("a dry run is over"); n == 0 {
+			t.Error("receive does not tell of the dry run")
+		}
+		for len(vmms(m.destination())) > 0 {
+			m.pause("a VMM is left at the destination")
+		}
+		if made, _ := filepath.Glob(m.destination().RAMFiles()[0] + "*"); len(made) > 0 {
+			t.Errorf("left at the destination: %q", made)
+		}
+		if now := m.condition(); now.status != "running" || now.migration != before.migration {
+			t.Errorf("the dry run left the VMM in %+v", now)
+		}
+	}
+	if _, err := os.Stat(m.pair.Source().RAMFiles()[0]); err != nil {
+		t.Error(err)
+	}
+	send := m.send()
+	sent, received := send.exits(0), receive.exits(0)
+	m.moved()
+	m.verify()
+	m.describe(sent, received)
+}
+
+// output returns what a command that ended printed for people.
+func (s *side) output() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var text strings.Builder
+	for _, e := range s.events {
+		text.WriteString(e.Message + "\n")
+	}
+	return text.String()
+}
+
+// count returns how many messages with a text there were.
+func (s *side) count(text string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, e := range s.events {
+		if strings.Contains(e.Message, text) {
+			n++
+		}
+	}
+	return n
+}
