@@ -34,7 +34,10 @@ const (
 // explain turns an error of QUIC, TLS or a socket into words. established says
 // that the handshake was over. Errors that need no words stay as they are.
 func explain(err error, established bool) error {
-	if _, ok := errors.AsType[*Error](err); ok {
+	if e, ok := errors.AsType[*Error](err); ok {
+		if _, wrapped := errors.AsType[*quic.TransportError](err); wrapped {
+			return e // of this side's check of a certificate, in QUIC's wrapping
+		}
 		return err
 	}
 	if e, ok := errors.AsType[*quic.ApplicationError](err); ok {

@@ -53,7 +53,7 @@ func TestMoveMemoryBlocks(t *testing.T) {
 			if err := unix.Stat(file, &s); err != nil {
 				t.Fatal(err)
 			}
-			if used := s.Blocks * 512 >> 20; used < 64 {
+			if used := s.Blocks * 512 >> 20; used < 32 {
 				t.Errorf("only %d MiB of %s arrived", used, file)
 			}
 			files++
