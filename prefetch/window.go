@@ -52,6 +52,6 @@ func (w *Window) Demand(now time.Time, waited time.Duration) {
 	}
 }
 
-// Reset forgets all that is in flight, after the link was replaced, and begins
-// with one chunk.
-func (w *Window) Reset() { w.inFlight, w.limit = 0, 0 }
+// Reset begins anew, with one chunk and without a quickest answer, after the
+// link was replaced.
+func (w *Window) Reset() { w.inFlight, w.limit, w.base = 0, 0, 0 }

@@ -157,12 +157,25 @@ func (in *installer) learnZero(p lazymig.PageNumber) error {
 }
 
 func (in *installer) learnPoison(p lazymig.PageNumber) error {
-	if err := in.lost.add(p); err != nil {
-		return err
-	}
 	in.table.markPoisoned(p)
 	in.counters.count(&in.counters.poisoned, 1)
+	in.unsaved = append(in.unsaved, p)
 	return in.poison(p)
+}
+
+// saveLost puts poisoned pages on the durable list. Until that has succeeded,
+// the guest's memory is not complete.
+func (in *installer) saveLost() {
+	for len(in.unsaved) > 0 {
+		if err := in.lost.add(in.unsaved[0]); err != nil {
+			if !in.complained {
+				in.message(err.Error() + "; trying again")
+			}
+			in.complained, in.holding = true, true
+			return
+		}
+		in.unsaved = in.unsaved[1:]
+	}
 }
 
 // applyAbsent notes the holes of the source.
@@ -219,9 +232,15 @@ func (in *installer) installed(first lazymig.PageNumber, pages int, o origin) {
 	if len(in.table.demanded) == 0 {
 		return
 	}
+	now := time.Now()
 	for p := first; p < first+lazymig.PageNumber(pages); p++ {
-		if _, waits := in.table.demanded[p]; waits {
-			in.answered(p, in.counters.faultWire, time.Time{})
+		since, waits := in.table.demanded[p]
+		if !waits {
+			continue
+		}
+		in.answered(p, in.counters.faultWire, since)
+		if o == fromDemand {
+			in.window.Demand(now, now.Sub(since))
 		}
 	}
 }

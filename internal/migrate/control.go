@@ -29,6 +29,7 @@ type inbound struct {
 type control struct {
 	link *quictransport.Link
 	wait sync.WaitGroup
+	quit chan struct{} // closed when nobody takes frames any more
 
 	mu    sync.Mutex // protects frame and serialises writes; a leaf
 	frame []byte
@@ -37,7 +38,7 @@ type control struct {
 // startControl starts to read frames of the allowed types from link into out.
 // The link is closed when one cannot be read.
 func startControl(link *quictransport.Link, out chan<- inbound, allowed ...wire.Type) *control {
-	c := &control{link: link}
+	c := &control{link: link, quit: make(chan struct{})}
 	c.wait.Go(func() {
 		if err := c.serve(out, allowed); err != nil {
 			closeLink(link, err)
@@ -58,6 +59,8 @@ func (c *control) serve(out chan<- inbound, allowed []wire.Type) error {
 		}
 		select {
 		case out <- inbound{from: c, kind: kind, payload: payload, end: err != nil}:
+		case <-c.quit:
+			return nil
 		case <-c.link.Done():
 			return nil
 		}
@@ -71,8 +74,9 @@ func (c *control) serve(out chan<- inbound, allowed []wire.Type) error {
 func (c *control) stop() { c.wait.Wait() }
 
 // finish ends the link in order: the peer gets all that was sent, or a second
-// has passed.
+// has passed. It is called once, and drops what the peer still sends.
 func (c *control) finish() {
+	close(c.quit)
 	_ = c.link.Control().SetReadDeadline(time.Unix(1, 0)) // fails on a dead link, whose reader ends by itself
 	c.wait.Wait()
 	_ = c.link.Control().SetReadDeadline(time.Time{})

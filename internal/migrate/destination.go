@@ -47,6 +47,7 @@ type admission struct {
 	mu      sync.Mutex // protects all below; a leaf
 	busy    bool
 	session [16]byte
+	vm      lazymig.VMID
 	state   failover.State
 	epoch   lazymig.Epoch
 	// newer gets the epoch of a source that has begun another migration of
@@ -54,11 +55,25 @@ type admission struct {
 	newer chan lazymig.Epoch
 }
 
-// note records what the session is and where it stands.
-func (a *admission) note(busy bool, session [16]byte, epoch lazymig.Epoch, state failover.State) {
+// begin records that a session works on an attempt.
+func (a *admission) begin(hello wire.Hello) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.busy, a.session, a.epoch, a.state = busy, session, epoch, state
+	a.busy, a.session, a.vm, a.epoch, a.state = true, hello.Session, hello.VM, hello.Epoch, failover.StateNone
+}
+
+// note records where the session stands.
+func (a *admission) note(state failover.State) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.state = state
+}
+
+// end records that there is no session: another source may come.
+func (a *admission) end() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.busy = false
 }
 
 // Receive waits for a source, takes its guest and returns when the guest needs
@@ -147,7 +162,7 @@ func (r *receiver) welcome(hello wire.Hello, _ string) (wire.Welcome, error) {
 			return wire.Welcome{}, &quictransport.RefusedError{Code: wire.CodeEngine, Text: err.Error()}
 		}
 	} else if hello.Session != r.entry.session {
-		if hello.Epoch > r.entry.epoch {
+		if hello.VM == r.entry.vm && hello.Epoch > r.entry.epoch {
 			select {
 			case r.entry.newer <- hello.Epoch:
 			default:
@@ -174,6 +189,10 @@ func (r *receiver) wait(ctx context.Context) error {
 			if !again {
 				return err
 			}
+			if err != nil {
+				r.message(err.Error())
+			}
+			r.entry.end()
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -186,14 +205,12 @@ func (r *receiver) serve(ctx context.Context, a arrival) (again bool, err error)
 	frames := make(chan inbound, eventQueue)
 	control := startControl(a.link, frames, wire.TypeOffer, wire.TypeDeviceState, wire.TypeDeviceEnd,
 		wire.TypeCommit, wire.TypeAbort, wire.TypeReleased)
-	r.entry.note(true, a.hello.Session, a.hello.Epoch, failover.StateNone)
-	defer r.entry.note(false, [16]byte{}, 0, failover.StateNone)
+	r.entry.begin(a.hello)
 	offer, about, err := r.offered(ctx, a.link, frames)
 	if err != nil {
-		r.message(fmt.Sprintf("a source came and offered nothing: %v", err))
 		closeLink(a.link, err)
 		control.stop()
-		return ctx.Err() == nil, err
+		return ctx.Err() == nil, fmt.Errorf("a source came and offered nothing: %w", err)
 	}
 	s, err := newSession(r, a, control, frames, about)
 	if err != nil {

@@ -25,7 +25,7 @@ func (s *session) runGuest() {
 // unknown it counts as running: nobody else may run it then.
 func (s *session) guestRan(err error) error {
 	if err == nil {
-		return s.owned()
+		return s.ensureOwned()
 	}
 	if !errors.Is(err, qemu.ErrMayHaveRun) {
 		s.failure = err
@@ -38,19 +38,18 @@ func (s *session) guestRan(err error) error {
 	case <-time.After(exitGrace):
 		s.message(fmt.Sprintf("it is not known whether the guest runs: %v", err))
 	}
-	return s.owned()
+	return s.ensureOwned()
 }
 
 // owned starts the background and tells the network and the source.
 func (s *session) owned() error {
 	s.ownsGuest = true
 	s.report.Outcome = OutcomePending
-	err := s.step(failover.EventGuestRan, "")
 	s.installer.start()
 	if s.about.Running && !s.isGone {
 		s.announce()
 	}
-	return err
+	return s.step(failover.EventGuestRan, "")
 }
 
 // ensureOwned does what owned does, once, for a guest that the destination has
@@ -212,6 +211,9 @@ func (s *session) linkLost() error {
 	}
 	reason := fmt.Sprintf("lost the link: %v", s.link.Err())
 	s.unlink()
+	if s.driver.State() == failover.StateComplete {
+		s.patience = time.After(notifyTimeout)
+	}
 	if s.driver.Finished() {
 		return nil
 	}
@@ -236,6 +238,10 @@ func (s *session) unlink() {
 // linkedAgain takes over a new link of the same session and what the source
 // says of itself.
 func (s *session) linkedAgain(a arrival) error {
+	if a.hello.Session != s.hello.Session {
+		a.link.Close(wire.CodeBusy, "this destination works on another migration")
+		return nil
+	}
 	if s.link != nil {
 		s.link.Close(wire.CodeReplaced, "replaced by a new link")
 		s.unlink()
@@ -278,15 +284,19 @@ func (s *session) close(err error) error {
 		s.control.finish()
 		s.unlink()
 	}
-	complete := s.driver.State() == failover.StateComplete
+	state := s.driver.State()
+	gone := state == failover.StateComplete || state == failover.StateAbandoned || state == failover.StateRenounced
 	over := s.driver.Finished()
 	errs := []error{err, s.removeEnded(), s.vmm.Detach()}
 	if s.pages != nil {
-		errs = append(errs, s.pages.close(complete))
+		errs = append(errs, s.pages.close(gone))
 	}
-	if complete {
-		errs = append(errs, os.Remove(s.path(deviceStateFile)))
-	} else {
+	if gone {
+		if err := os.Remove(s.path(deviceStateFile)); !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	if state != failover.StateComplete {
 		errs = append(errs, s.failure)
 	}
 	if over && !s.handedOver {

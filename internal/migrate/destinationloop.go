@@ -46,8 +46,10 @@ func (s *session) run(ctx context.Context) error {
 			err = s.linkLost()
 		case a := <-s.links:
 			err = s.linkedAgain(a)
-		case <-s.entry.newer:
-			err = s.step(failover.EventAborted, "the source has begun another migration")
+		case epoch := <-s.entry.newer:
+			if epoch > s.hello.Epoch {
+				err = s.step(failover.EventAborted, "the source has begun another migration")
+			}
 		case <-s.patience:
 			err = s.handOver()
 		case <-cancelled:
@@ -80,7 +82,7 @@ func (s *session) reporting(reason string, apply func() error) error {
 	before := s.driver.State()
 	err := apply()
 	now := s.driver.State()
-	s.entry.note(true, s.hello.Session, s.hello.Epoch, now)
+	s.entry.note(now)
 	if now == before {
 		return err
 	}

@@ -3,7 +3,9 @@ package migrate
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 	"sync"
+	"sync/atomic"
 
 	"github.com/lazymig/lazymig"
 	"github.com/lazymig/lazymig/internal/wire"
@@ -23,6 +25,8 @@ type fetcher struct {
 	requests chan lazymig.Run // of the background
 	out      *installer
 	wait     sync.WaitGroup
+	// mismatches counts the pages of this link that failed their digests.
+	mismatches atomic.Int64
 }
 
 // demandQueue holds the pages that a thread of the guest waits for until they
@@ -145,7 +149,7 @@ func (f *fetcher) receive(stream quictransport.Stream, out chan<- *answer) error
 		case <-f.link.Done():
 			return nil
 		}
-		if err := f.read(stream, a, hasher); err != nil {
+		if err := f.read(stream, a, hasher, out); err != nil {
 			return fmt.Errorf("receive pages: %w", err)
 		}
 		select {
@@ -158,17 +162,17 @@ func (f *fetcher) receive(stream quictransport.Stream, out chan<- *answer) error
 }
 
 // read fills a with the next frame of stream.
-func (f *fetcher) read(stream quictransport.Stream, a *answer, hasher *pagecache.Hasher) error {
+func (f *fetcher) read(stream quictransport.Stream, a *answer, hasher *pagecache.Hasher, out chan<- *answer) error {
 	kind, payload, err := wire.ReadFrame(stream, a.buffer)
 	if err != nil {
 		return err
 	}
 	a.buffer = payload[:cap(payload)]
-	a.absent, a.absentLast, a.bad = nil, false, 0
-	switch kind {
-	case wire.TypeAbsent:
+	a.pages, a.absent, a.absentLast, a.bad = wire.Pages{}, nil, false, 0
+	switch {
+	case kind == wire.TypeAbsent && out == f.out.bulk:
 		return f.readAbsent(a, payload)
-	case wire.TypePages:
+	case kind == wire.TypePages:
 		return f.readPages(a, payload, hasher)
 	default:
 		return fmt.Errorf("%w: frame type %d on a page stream", wire.ErrMalformed, kind)
@@ -221,7 +225,8 @@ var errMismatch = errors.New("pages do not have the digests that came with them:
 
 func (f *fetcher) mismatch(a *answer) error {
 	first := a.pages.First
-	n := f.counters.mismatch(a.bad)
+	f.counters.count(&f.counters.mismatches, uint64(bits.OnesCount64(a.bad)))
+	n := f.mismatches.Add(int64(bits.OnesCount64(a.bad)))
 	f.out.message(fmt.Sprintf("a page of %d to %d does not match its digest; it is fetched again", first, first+lazymig.PageNumber(a.pages.Count())-1))
 	if n > mismatchLimit {
 		return errMismatch

@@ -48,16 +48,18 @@ type installer struct {
 	// ran is when that was; set before committed.
 	ran time.Time
 
-	batch   uffd.Batch
-	link    *fetcher
-	linear  prefetch.Linear
-	window  prefetch.Window
-	mapped  bool // the source has told all its holes
-	calm    bool // the storm of faults behind the resume is over
-	current bulkWork
-	stuck   []*answer            // demand answers that the kernel could not take yet
-	retry   []lazymig.PageNumber // faults that the kernel could not take an answer for yet
-	holding bool                 // something is stuck: pause before the next try
+	batch      uffd.Batch
+	link       *fetcher
+	linear     prefetch.Linear
+	window     prefetch.Window
+	mapped     bool // the source has told all its holes
+	complained bool // about a list of poisoned pages that cannot be written
+	calm       bool // the storm of faults behind the resume is over
+	current    bulkWork
+	stuck      []*answer            // demand answers that the kernel could not take yet
+	unsaved    []lazymig.PageNumber // poisoned pages that are not on the list yet
+	retry      []lazymig.PageNumber // faults that the kernel could not take an answer for yet
+	holding    bool                 // something is stuck: pause before the next try
 }
 
 // bulkWork is the background answer that is being installed.
@@ -87,6 +89,9 @@ func (in *installer) use(f *fetcher) {
 
 // start lets the background begin: the guest runs here.
 func (in *installer) start() {
+	if in.committed.Load() {
+		return
+	}
 	in.ran = time.Now()
 	in.committed.Store(true)
 	in.reader.Wakeup()
@@ -109,17 +114,21 @@ func (in *installer) run(ctx context.Context) error {
 		if err := in.turn(); err != nil {
 			return err
 		}
-		if in.table.unknown == 0 && in.committed.Load() && len(in.stuck) == 0 {
+		if in.table.unknown == 0 && in.committed.Load() && in.idle() {
 			return in.finish()
 		}
 	}
 }
+
+// idle reports whether the kernel and the disk have taken everything.
+func (in *installer) idle() bool { return len(in.stuck)+len(in.retry)+len(in.unsaved) == 0 }
 
 // turn is one pass over the steps above.
 func (in *installer) turn() error {
 	in.holding = false
 	in.adoptLink()
 	in.applyRemoved()
+	in.saveLost()
 	if err := in.applyFaults(); err != nil {
 		return err
 	}
@@ -139,7 +148,7 @@ func (in *installer) patience() time.Duration {
 	switch {
 	case in.holding:
 		return installRetry
-	case in.storming():
+	case in.committed.Load() && !in.calm && in.link != nil && in.mapped:
 		return stormRecheck
 	case in.current.answer != nil || len(in.bulk) > 0 || len(in.demands) > 0 || len(in.links) > 0:
 		return 0
@@ -290,9 +299,5 @@ func (in *installer) answered(p lazymig.PageNumber, h *hdrhistogram.Histogram, s
 		start = demanded
 		delete(in.table.demanded, p)
 	}
-	now := time.Now()
-	in.counters.fault(h, now.Sub(start))
-	if h == in.counters.faultWire {
-		in.window.Demand(now, now.Sub(start))
-	}
+	in.counters.fault(h, time.Since(start))
 }

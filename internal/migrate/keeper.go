@@ -24,7 +24,8 @@ import (
 //	destination  up to ARMED: the VMM is killed
 //	             LOADED: the VMM stalls until the source decides; then it is
 //	             killed, and a source that has ceded the guest takes it back
-//	             OWNER and later: the guest is left as it is
+//	             OWNER: the guest is left as it is
+//	             COMPLETE: the source is told
 //
 // specs has what the engine knows, newest last; gone is closed when the engine
 // is no more and all of it was read.
@@ -57,6 +58,7 @@ type keeper struct {
 	frames   chan inbound
 	links    chan linked
 	linking  context.CancelFunc // ends the attempt to link
+	newer    chan struct{}      // a source of this VM has begun another migration
 	trouble  error
 }
 
@@ -72,7 +74,7 @@ func takeOver(ctx context.Context, spec KeeperSpec) error {
 		return err
 	}
 	defer journal.Close()
-	k := &keeper{spec: spec, journal: journal, frames: make(chan inbound, eventQueue), links: make(chan linked, 1)}
+	k := &keeper{spec: spec, journal: journal, frames: make(chan inbound, eventQueue), links: make(chan linked, 1), newer: make(chan struct{}, 1)}
 	k.driver = failover.NewDriver(spec.machine(journal), journal, k.act)
 	slog.Info("the engine has died", "state", k.driver.State(), "epoch", spec.Epoch)
 	err = k.run(ctx)
@@ -93,7 +95,7 @@ func (spec KeeperSpec) machine(journal *failover.Journal) failover.Machine {
 func (k *keeper) run(ctx context.Context) error {
 	defer k.unlink()
 	err := k.driver.Apply(failover.EventEngineLost, "the lazymig process died")
-	patience := time.After(notifyTimeout)
+	patience, state := time.After(notifyTimeout), k.driver.State()
 	tick := time.NewTicker(progressInterval)
 	defer tick.Stop()
 	for !k.over() {
@@ -104,6 +106,9 @@ func (k *keeper) run(ctx context.Context) error {
 		if err = errors.Join(err, k.trouble); err != nil && !errors.Is(err, failover.ErrNotRecorded) {
 			return err
 		}
+		if now := k.driver.State(); now != state {
+			patience, state = time.After(notifyTimeout), now
+		}
 		select {
 		case l := <-k.links:
 			err = k.linked(l)
@@ -113,9 +118,11 @@ func (k *keeper) run(ctx context.Context) error {
 			k.unlink()
 			err = k.driver.Apply(failover.EventPeerLost, "lost the link")
 		case <-patience:
-			if k.driver.State() != failover.StateLoaded { // only the source ends that
+			if state != failover.StateLoaded { // only the source ends that
 				err = k.driver.Apply(failover.EventGiveUp, "the other side did not answer")
 			}
+		case <-k.newer:
+			err = k.driver.Apply(failover.EventAborted, "the source has begun another migration")
 		case <-tick.C:
 			err = k.driver.Retry()
 		case <-ctx.Done():
@@ -128,11 +135,11 @@ func (k *keeper) run(ctx context.Context) error {
 // over reports whether the rest is for a person or a new engine.
 func (k *keeper) over() bool {
 	switch k.driver.State() {
-	case failover.StateCeded, failover.StateOwner, failover.StateComplete:
+	case failover.StateCeded, failover.StateOwner:
 		return true
 	case failover.StateNone, failover.StateRunning, failover.StatePreparing, failover.StateFrozen,
 		failover.StateReleased, failover.StateReserved, failover.StateArmed, failover.StateLoaded,
-		failover.StateAbandoned, failover.StateRenounced:
+		failover.StateComplete, failover.StateAbandoned, failover.StateRenounced:
 	}
 	return k.driver.Finished()
 }
@@ -152,9 +159,11 @@ func (k *keeper) act(a failover.Action) {
 		k.tell(wire.Abandoned{Epoch: a.Epoch, Reason: a.Reason})
 	case failover.ActionSendRenounced:
 		k.tell(wire.Renounced{Epoch: a.Epoch, Reason: a.Reason})
+	case failover.ActionSendComplete:
+		k.tell(wire.Complete{Epoch: a.Epoch, Document: []byte("{}")}) // the counts died with the engine
 	case failover.ActionRecord, failover.ActionSyncJournal, failover.ActionFinish, failover.ActionRelease,
 		failover.ActionArm, failover.ActionFreeze, failover.ActionSendArmed, failover.ActionSendReady,
-		failover.ActionSendCommit, failover.ActionSendResumed, failover.ActionSendComplete,
+		failover.ActionSendCommit, failover.ActionSendResumed,
 		failover.ActionSendReleased, failover.ActionRunGuest:
 		// Done by the driver, or only an engine's to do.
 	}

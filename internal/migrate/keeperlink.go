@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/lazymig/lazymig"
 	"github.com/lazymig/lazymig/failover"
@@ -45,13 +46,26 @@ func (k *keeper) reconnect() error {
 		go func() { k.links <- k.dial(ctx, hello) }()
 		return nil
 	}
-	listener, err := quictransport.Listen(k.spec.Address, k.identity, quictransport.Config{Peer: k.spec.Peer})
-	if err != nil {
-		return fmt.Errorf("wait for the source's decision: %w", err)
-	}
 	state, epoch := k.driver.Announce()
-	go func() { k.links <- k.accept(ctx, listener, state, epoch) }()
+	go func() { k.links <- k.listen(ctx, state, epoch) }()
 	return nil
+}
+
+// listen waits for the source at the address of the engine, which may take a
+// moment to become free.
+func (k *keeper) listen(ctx context.Context, state failover.State, epoch lazymig.Epoch) linked {
+	for {
+		listener, err := quictransport.Listen(k.spec.Address, k.identity, quictransport.Config{Peer: k.spec.Peer})
+		if err == nil {
+			return k.accept(ctx, listener, state, epoch)
+		}
+		slog.Warn("wait for the source", "error", err)
+		select {
+		case <-time.After(progressInterval):
+		case <-ctx.Done():
+			return linked{err: context.Cause(ctx)}
+		}
+	}
 }
 
 func (k *keeper) hello() wire.Hello {
@@ -71,6 +85,12 @@ func (k *keeper) dial(ctx context.Context, hello wire.Hello) linked {
 // does.
 func (k *keeper) accept(ctx context.Context, listener *quictransport.Listener, state failover.State, epoch lazymig.Epoch) linked {
 	link, hello, err := listener.Accept(ctx, func(hello wire.Hello, _ string) (wire.Welcome, error) {
+		if hello.VM == k.spec.ID && hello.Epoch > epoch {
+			select {
+			case k.newer <- struct{}{}:
+			default:
+			}
+		}
 		if hello.Session != k.spec.Session {
 			return wire.Welcome{}, &quictransport.RefusedError{
 				Code: wire.CodeBusy, Text: "a guest of another migration waits here for its source's decision",
@@ -101,7 +121,7 @@ func (k *keeper) linked(l linked) error {
 		return l.err
 	}
 	k.link, k.listener = l.link, l.listener
-	k.control = startControl(l.link, k.frames, wire.TypeCommit, wire.TypeAbort, wire.TypeAbandoned, wire.TypeRenounced)
+	k.control = startControl(l.link, k.frames, wire.TypeCommit, wire.TypeAbort, wire.TypeAbandoned, wire.TypeRenounced, wire.TypeReleased)
 	return k.driver.Reconnected(l.state, l.epoch)
 }
 
@@ -135,6 +155,12 @@ func (k *keeper) dispatch(f inbound) error {
 			return err
 		}
 		return k.driver.ApplyMessage(failover.EventAborted, frame.Epoch, frame.Reason)
+	case wire.TypeReleased:
+		frame, err := wire.ParseReleased(f.payload)
+		if err != nil {
+			return err
+		}
+		return k.driver.ApplyMessage(failover.EventPeerReleased, frame.Epoch, "")
 	case wire.TypeAbandoned:
 		frame, err := wire.ParseAbandoned(f.payload)
 		if err != nil {

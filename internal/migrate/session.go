@@ -160,11 +160,11 @@ func (s *session) discard() error {
 
 // startServing starts to serve the VMM's faults and the link's answers.
 func (s *session) startServing(r armResult) error {
+	s.handle = r.handle
 	addresses, err := newSpans(s.layout, r.mappings)
 	if err != nil {
 		return err
 	}
-	s.handle = r.handle
 	if s.pages, err = createPageMap(s.vmm.RAMFiles()[0]+".pages", s.layout.Pages()); err != nil {
 		return err
 	}

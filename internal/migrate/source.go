@@ -13,6 +13,7 @@ import (
 	"github.com/lazymig/lazymig"
 	"github.com/lazymig/lazymig/failover"
 	"github.com/lazymig/lazymig/internal/vmm/qemu"
+	"github.com/lazymig/lazymig/internal/vmm/qmp"
 	"github.com/lazymig/lazymig/internal/wire"
 	"github.com/lazymig/lazymig/pagecache"
 	"github.com/lazymig/lazymig/quictransport"
@@ -48,6 +49,8 @@ type sender struct {
 	frozen  chan freezeResult
 	freeze  context.CancelFunc // ends the capture that is under way
 	digest  [32]byte           // of the device state
+	loaded  *[32]byte          // what the destination says that it is
+	events  *qmp.Subscription  // of the frozen VMM
 	stopped qemu.Frozen
 	exited  <-chan struct{} // of the VMM, until it was seen
 
@@ -278,6 +281,9 @@ func (s *sender) close() error {
 	}
 	if s.device != nil {
 		errs = append(errs, s.device.Close())
+	}
+	if s.events != nil {
+		s.events.Close()
 	}
 	if s.guest != nil {
 		errs = append(errs, s.guest.Close())

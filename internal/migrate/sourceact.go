@@ -11,6 +11,7 @@ import (
 	"github.com/lazymig/lazymig"
 	"github.com/lazymig/lazymig/failover"
 	"github.com/lazymig/lazymig/internal/vmm/qemu"
+	"github.com/lazymig/lazymig/internal/vmm/qmp"
 	"github.com/lazymig/lazymig/internal/wire"
 	"github.com/lazymig/lazymig/quictransport"
 )
@@ -69,7 +70,11 @@ func (s *sender) startFreeze() error {
 	s.freeze = cancel
 	go func() {
 		frozen, err := s.guest.Freeze(ctx, stream)
-		s.frozen <- freezeResult{frozen: frozen, digest: stream.end().Digest, err: err}
+		r := freezeResult{frozen: frozen, err: err}
+		if err == nil {
+			r.digest = stream.end().Digest // nobody writes any more
+		}
+		s.frozen <- r
 	}()
 	return nil
 }
@@ -86,13 +91,39 @@ func (s *sender) captured(r freezeResult) error {
 		return s.fail(r.err)
 	}
 	s.digest, s.stopped = r.digest, r.frozen
-	since := time.Now()
-	if r.frozen.WasRunning {
-		since = r.frozen.StoppedReceived
+	if s.loaded != nil && *s.loaded != s.digest {
+		return s.fail(errOtherState)
 	}
-	s.deadline.Reset(time.Until(since.Add(s.cfg.ReadyTimeout)))
+	if !r.frozen.WasRunning {
+		s.deadline.Reset(s.cfg.ReadyTimeout)
+	}
+	s.events = s.guest.Events()
 	s.server.open()
 	return s.step(failover.EventGuestFrozen, "")
+}
+
+// errOtherState aborts a migration whose destination has loaded other bytes.
+var errOtherState = fmt.Errorf("%w: the destination loaded something else", ErrDeviceState)
+
+// watched has what the monitor of the frozen VMM says: nothing, unless somebody
+// continues its process.
+func (s *sender) watched() <-chan qmp.Event {
+	if s.events == nil {
+		return nil
+	}
+	return s.events.Events()
+}
+
+func (s *sender) monitorSaid(e qmp.Event, ok bool) error {
+	if !ok {
+		s.events.Close()
+		s.events = nil // the VMM has ended
+		return nil
+	}
+	if e.Name != "RESUME" || s.driver.State() == failover.StateRunning {
+		return nil
+	}
+	return s.step(failover.EventGuestResumedBySomeone, qemu.ErrResumedBySomeone.Error())
 }
 
 func (s *sender) ready(payload []byte) error {
@@ -100,8 +131,9 @@ func (s *sender) ready(payload []byte) error {
 	if err != nil {
 		return err
 	}
+	s.loaded = &frame.Digest
 	if s.freeze == nil && frame.Digest != s.digest {
-		return s.fail(fmt.Errorf("%w: the destination loaded something else", ErrDeviceState))
+		return s.fail(errOtherState)
 	}
 	return s.step(failover.EventPeerReady, "")
 }

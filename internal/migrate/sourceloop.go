@@ -30,6 +30,10 @@ func (s *sender) migrate(ctx context.Context) error {
 			err = s.receive(f)
 		case r := <-s.frozen:
 			err = s.captured(r)
+		case at := <-s.guest.Stopped():
+			s.deadline.Reset(time.Until(at.Add(s.cfg.ReadyTimeout)))
+		case e, ok := <-s.watched():
+			err = s.monitorSaid(e, ok)
 		case <-s.deadline.C:
 			err = s.step(failover.EventDeadline, "the destination was not ready in time")
 		case <-s.patience:

@@ -1,7 +1,6 @@
 package migrate
 
 import (
-	"math/bits"
 	"sync"
 	"time"
 
@@ -57,15 +56,6 @@ func (c *counters) count(field *uint64, n uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	*field += n
-}
-
-// mismatch counts pages that failed their digest, one for each bit, and
-// returns how many there were so far.
-func (c *counters) mismatch(pages uint64) uint64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.mismatches += uint64(bits.OnesCount64(pages))
-	return c.mismatches
 }
 
 // fault records how long a thread of the guest waited for a page.

@@ -152,6 +152,7 @@ func (c *capture) handle(ctx context.Context, e qmp.Event) error {
 	case "STOP":
 		if c.frozen.WasRunning && c.frozen.Stopped.IsZero() {
 			c.frozen.Stopped, c.frozen.StoppedReceived = e.Timestamp, e.Received
+			c.guest.tellStopped(e.Received)
 		}
 	case "RESUME":
 		return c.whyResumed(ctx)

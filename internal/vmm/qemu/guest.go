@@ -26,6 +26,7 @@ type Guest struct {
 	prepared  bool     // the settings are changed
 	migrating bool     // a migration was started and not taken back
 	relays    sync.WaitGroup
+	stopped   chan time.Time // gets the time of the stop
 }
 
 // PID returns the VMM's process id.
@@ -37,6 +38,21 @@ func (g *Guest) PIDFD() int { return g.vmm.pidfd }
 
 // Exited is closed when the VMM has ended.
 func (g *Guest) Exited() <-chan struct{} { return g.vmm.exited }
+
+// Stopped gets the time at which Freeze learnt that the guest had stopped, with
+// a monotonic reading: the blackout has begun.
+func (g *Guest) Stopped() <-chan time.Time { return g.stopped }
+
+func (g *Guest) tellStopped(at time.Time) {
+	select {
+	case g.stopped <- at:
+	default: // nobody has taken that of an earlier Freeze
+	}
+}
+
+// Events follows what the VMM's monitor tells from now on; the caller closes
+// the subscription.
+func (g *Guest) Events() *qmp.Subscription { return g.monitor.Subscribe(captureEvents) }
 
 // Describe asks the VMM what guest it runs. The guest is not disturbed.
 func (g *Guest) Describe(ctx context.Context) (Description, error) {

@@ -17,7 +17,7 @@ const (
 	// process's or its monitor's, after the first. They come together, unless
 	// the kernel has much memory to free or another process holds a copy of
 	// the monitor's socket.
-	drainTimeout = time.Second
+	drainTimeout = 5 * time.Second
 
 	// armTimeout bounds Arm, which takes milliseconds with a QEMU that is not
 	// stopped by somebody else.
