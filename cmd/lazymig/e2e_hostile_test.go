@@ -235,7 +235,7 @@ func TestHostileSource(t *testing.T) {
 				_, _ = l.Control().Write(f.Append(nil)) // it may have closed the link
 			}
 			if x.page != nil {
-				_, _ = l.Demand().Write(x.page.Append(nil)) // as above
+				_, _ = l.Bulk()[0].Write(x.page.Append(nil)) // as above
 			}
 			receive.exits(1)
 			receive.says("lazymig: error: ")

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"cmp"
+	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,8 +19,8 @@ import (
 	"github.com/lazymig/lazymig/internal/vmm/qmp"
 )
 
-// execute runs a command on the harness's own monitor of a VMM.
-func (m *mover) execute(v *vm.VM, command string, result any) {
+// ask runs a command on the harness's own monitor of a VMM.
+func (m *mover) ask(v *vm.VM, command string, result any) {
 	m.t.Helper()
 	c, err := qmp.Dial(m.ctx, v.MonitorPath())
 	if err != nil {
@@ -68,7 +71,7 @@ func TestMoveMemoryBlocks(t *testing.T) {
 // memory, and runs when somebody says so.
 func TestMovePaused(t *testing.T) {
 	m := newMover(t, smallGuest())
-	m.execute(m.pair.Source(), "stop", nil)
+	m.ask(m.pair.Source(), "stop", nil)
 	receive, send := m.receive(), m.send()
 	sent := send.exits(0)
 	receive.exits(0)
@@ -80,11 +83,11 @@ func TestMovePaused(t *testing.T) {
 		Status  string
 		Running bool
 	}
-	m.execute(m.pair.Source(), "query-status", &state)
+	m.ask(m.pair.Source(), "query-status", &state)
 	if state.Running || state.Status != "paused" {
 		t.Errorf("the guest arrived as %+v", state)
 	}
-	m.execute(m.pair.Source(), "cont", nil)
+	m.ask(m.pair.Source(), "cont", nil)
 	if _, err := m.pair.Source().Stream().Wait(m.ctx, 200); err != nil {
 		t.Fatalf("the guest does not run: %v", err)
 	}
@@ -128,7 +131,8 @@ func TestPowerOffInDrain(t *testing.T) {
 func TestDryRun(t *testing.T) {
 	m := newMover(t, smallGuest())
 	before := m.condition()
-	receive := m.receive()
+	ports := m.rehearsalPorts()
+	receive := m.receiveWith(ports.args)
 	for range 2 {
 		rehearsal := m.send("--dry-run", "--json=false")
 		rehearsal.exits(0)
@@ -157,11 +161,58 @@ func TestDryRun(t *testing.T) {
 	if _, err := os.Stat(m.pair.Source().RAMFiles()[0]); err != nil {
 		t.Error(err)
 	}
+	ports.connect("")
 	send := m.send()
 	sent, received := send.exits(0), receive.exits(0)
 	m.moved()
 	m.verify()
 	m.describe(sent, received)
+}
+
+// rehearsalPorts are serial ports for VMMs of dry runs: the harness's own take
+// one VMM. They are symbolic links, which lead to a socket of this test at
+// first and to the harness's after connect("").
+type rehearsalPorts struct {
+	m    *mover
+	args []string // the VMM's command line
+	dir  string   // of the links
+}
+
+func (m *mover) rehearsalPorts() *rehearsalPorts {
+	m.t.Helper()
+	p := &rehearsalPorts{m: m, dir: m.t.TempDir(), args: m.destination().Args()}
+	socket := filepath.Join(p.dir, "socket")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.t.Cleanup(greet(listener, ""))
+	for _, name := range serialPorts {
+		p.args = replaced(p.args, "path="+p.harness(name), "path="+filepath.Join(p.dir, name))
+	}
+	p.connect(socket)
+	return p
+}
+
+var serialPorts = []string{"control", "beat"}
+
+// harness returns the socket of the harness for a port.
+func (p *rehearsalPorts) harness(name string) string {
+	return filepath.Join(filepath.Dir(p.m.destination().QMPPath()), name)
+}
+
+// connect makes the links lead to a socket, or to the harness's.
+func (p *rehearsalPorts) connect(socket string) {
+	p.m.t.Helper()
+	for _, name := range serialPorts {
+		path, target := filepath.Join(p.dir, name), cmp.Or(socket, p.harness(name))
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			p.m.t.Fatal(err)
+		}
+		if err := os.Symlink(target, path); err != nil {
+			p.m.t.Fatal(err)
+		}
+	}
 }
 
 // output returns what a command that ended printed for people.

@@ -148,7 +148,12 @@ func (s *session) giveUp() error {
 // sendComplete tells the source that it is needed no more, and for how long
 // its answer is worth waiting for.
 func (s *session) sendComplete(epoch lazymig.Epoch) error {
-	s.report.Outcome = OutcomeDone
+	if s.failure == nil {
+		s.report.Outcome = OutcomeDone
+	} else {
+		s.report.Outcome = OutcomeStopped // the VMM has ended, and not because the guest wanted it
+		s.report.Reason = s.failure.Error()
+	}
 	document, err := json.Marshal(s.count())
 	if err != nil {
 		return fmt.Errorf("write the report: %w", err)
@@ -296,7 +301,7 @@ func (s *session) close(err error) error {
 			errs = append(errs, err)
 		}
 	}
-	if state != failover.StateComplete {
+	if state != failover.StateComplete || s.report.Outcome == OutcomeStopped {
 		errs = append(errs, s.failure)
 	}
 	if over && !s.handedOver {

@@ -145,14 +145,22 @@ func (s *sender) resumed(payload []byte) error {
 	if err != nil {
 		return err
 	}
+	err = s.word(failover.EventResumed, frame.Epoch, "")
+	if !taken(err) || s.driver.State() != failover.StateCeded {
+		return err // it says what cannot be, or what is known
+	}
 	if s.stopped.WasRunning && s.report.StoppedMS == 0 {
 		_, rtt := s.link.RTT()
 		s.report.StoppedMS = milliseconds(arrived.Sub(s.stopped.Stopped) - rtt/2)
 		s.report.StoppedErrorMS = milliseconds(rtt / 2)
 	}
 	s.report.Outcome = OutcomePending
-	return s.word(failover.EventResumed, frame.Epoch, "")
+	return err
 }
+
+// taken reports whether the machine has taken a word, or will once its record
+// can be written.
+func taken(err error) bool { return err == nil || errors.Is(err, failover.ErrNotRecorded) }
 
 // word is a word of the destination on an epoch.
 func (s *sender) word(e failover.Event, epoch lazymig.Epoch, reason string) error {
@@ -177,12 +185,16 @@ func (s *sender) complete(payload []byte) error {
 	if err := json.Unmarshal(frame.Document, &theirs); err != nil {
 		return fmt.Errorf("%w: report of the destination: %w", wire.ErrMalformed, err)
 	}
+	err = s.word(failover.EventPeerComplete, frame.Epoch, theirs.Reason)
+	if !taken(err) {
+		return err // a report of what was not moved is none
+	}
 	ours := s.report
 	s.report = theirs
 	s.report.VM, s.report.StoppedMS, s.report.StoppedErrorMS = ours.VM, ours.StoppedMS, ours.StoppedErrorMS
 	s.report.BytesSent, s.report.BytesReceived = s.past.sent+s.link.BytesSent(), s.past.received+s.link.BytesReceived()
 	s.report.Outcome = OutcomeDone
-	return s.word(failover.EventPeerComplete, frame.Epoch, theirs.Reason)
+	return err
 }
 
 func (s *sender) progress(payload []byte) error {
@@ -321,6 +333,9 @@ func (s *sender) end() error {
 		s.note(s.tellKeeper())
 	}
 	if s.driver.State() == failover.StateReleased {
+		if s.report.Outcome == OutcomeStopped {
+			return errors.Join(fmt.Errorf("the guest was lost at the destination: %s", s.report.Reason), s.trouble)
+		}
 		return s.trouble
 	}
 	return errors.Join(s.failure, s.trouble)
