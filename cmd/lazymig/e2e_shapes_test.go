@@ -133,7 +133,7 @@ func TestDryRun(t *testing.T) {
 	before := m.condition()
 	ports := m.rehearsalPorts()
 	receive := m.receiveWith(ports.args)
-	for range 2 {
+	for i := range 2 {
 		rehearsal := m.send("--dry-run", "--json=false")
 		rehearsal.exits(0)
 		table := rehearsal.output()
@@ -145,8 +145,8 @@ func TestDryRun(t *testing.T) {
 		if strings.Contains(table, "refused") {
 			t.Errorf("a check refuses:\n%s", table)
 		}
-		if n := receive.count("a dry run is over"); n == 0 {
-			t.Error("receive does not tell of the dry run")
+		for receive.count("a dry run is over") <= i {
+			m.pause("receive does not tell of the dry run")
 		}
 		for len(vmms(m.destination())) > 0 {
 			m.pause("a VMM is left at the destination")

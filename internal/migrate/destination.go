@@ -193,6 +193,7 @@ func (r *receiver) wait(ctx context.Context) error {
 				r.message(err.Error())
 			}
 			r.entry.end()
+			r.message("nothing was moved; waiting again")
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

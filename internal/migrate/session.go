@@ -94,7 +94,6 @@ func (s *session) rehearse(ctx context.Context) error {
 	}
 	err := errors.Join(s.discard(), s.control.send(verdict))
 	s.control.finish()
-	s.message("a dry run is over; waiting again")
 	return err
 }
 

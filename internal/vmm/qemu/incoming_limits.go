@@ -13,6 +13,11 @@ const (
 	// blackout.
 	dialInterval = 5 * time.Millisecond
 
+	// tailTimeout bounds the wait until QEMU has read the device state: it may
+	// wait for pages of the guest meanwhile. tailRecheck is inside the blackout.
+	tailTimeout = 30 * time.Second
+	tailRecheck = 100 * time.Microsecond
+
 	// drainTimeout bounds the wait for the second sign of QEMU's end, its
 	// process's or its monitor's, after the first. They come together, unless
 	// the kernel has much memory to free or another process holds a copy of

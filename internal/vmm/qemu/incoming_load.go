@@ -38,7 +38,7 @@ func (i *Incoming) Load(ctx context.Context) (stream io.WriteCloser, loaded <-ch
 	if err := i.client.Execute(ctx, "migrate-incoming", uri, nil); err != nil {
 		return nil, nil, errors.Join(i.explain(fmt.Errorf("load the device state: %w", err)), ours.Close())
 	}
-	return ours, i.events.loaded, nil
+	return &announceTail{incoming: i, file: ours}, i.events.loaded, nil
 }
 
 // streamPair returns the two ends of a stream; only ours does not block in the

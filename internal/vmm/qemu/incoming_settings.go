@@ -33,8 +33,8 @@ func (i *Incoming) configure(ctx context.Context) error {
 	if have.announceRounds == nil {
 		return errors.New("this QEMU has no migration parameter announce-rounds (it would announce the guest before the switch is decided): use QEMU 4.0 or newer")
 	}
-	none := 0
-	change := settings{capabilities: make(map[string]bool), announceRounds: &none}
+	rounds := max(*have.announceRounds, 1) // see announceTail
+	change := settings{capabilities: make(map[string]bool), announceRounds: &rounds}
 	previous := settings{capabilities: make(map[string]bool), announceRounds: have.announceRounds}
 	for _, w := range wanted {
 		state, ok := have.capabilities[w.name]
