@@ -145,7 +145,7 @@ func TestDryRun(t *testing.T) {
 		if strings.Contains(table, "refused") {
 			t.Errorf("a check refuses:\n%s", table)
 		}
-		for receive.count("a dry run is over") <= i {
+		for receive.count("nothing was moved") <= i {
 			m.pause("receive does not tell of the dry run")
 		}
 		for len(vmms(m.destination())) > 0 {
