@@ -32,15 +32,16 @@ type SourceMemory interface {
 // goroutine for each page stream of a link; requests that come before the
 // freeze wait for it, because earlier bytes prove nothing.
 type pageServer struct {
-	layout lazymig.Layout
-	memory SourceMemory
-	lost   *poisonList
-	key    pagecache.Key
-	rate   uint64
-	frozen chan struct{} // closed at the freeze
-	thawed context.Context
-	thaw   context.CancelFunc
-	wait   sync.WaitGroup
+	layout  lazymig.Layout
+	memory  SourceMemory
+	lost    *poisonList
+	key     pagecache.Key
+	rate    uint64
+	frozen  chan struct{} // closed at the freeze
+	opening sync.Once
+	thawed  context.Context
+	thaw    context.CancelFunc
+	wait    sync.WaitGroup
 }
 
 func newPageServer(layout lazymig.Layout, memory SourceMemory, lost *poisonList, key pagecache.Key, rate uint64) *pageServer {
@@ -49,8 +50,9 @@ func newPageServer(layout lazymig.Layout, memory SourceMemory, lost *poisonList,
 	return s
 }
 
-// open lets requests through: the guest has stopped for good.
-func (s *pageServer) open() { close(s.frozen) }
+// open lets requests through: the memory does not change any more. Should the
+// freeze fail after all, the destination never runs with what it was given.
+func (s *pageServer) open() { s.opening.Do(func() { close(s.frozen) }) }
 
 // close ends all streams: no byte is read from memory that runs again.
 func (s *pageServer) close() {

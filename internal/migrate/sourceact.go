@@ -98,7 +98,6 @@ func (s *sender) captured(r freezeResult) error {
 		s.deadline.Reset(s.cfg.ReadyTimeout)
 	}
 	s.events = s.guest.Events()
-	s.server.open()
 	return s.step(failover.EventGuestFrozen, "")
 }
 

@@ -32,6 +32,8 @@ func (s *sender) migrate(ctx context.Context) error {
 			err = s.captured(r)
 		case at := <-s.guest.Stopped():
 			s.deadline.Reset(time.Until(at.Add(s.cfg.ReadyTimeout)))
+		case <-s.guest.Still():
+			s.server.open()
 		case e, ok := <-s.watched():
 			err = s.monitorSaid(e, ok)
 		case <-s.deadline.C:

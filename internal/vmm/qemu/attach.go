@@ -44,7 +44,7 @@ func attach(ctx context.Context, path string, monitor *qmp.Client) (*Guest, erro
 		return nil, err
 	}
 	g := &Guest{
-		path: path, monitor: monitor, vmm: vmm, stopped: make(chan time.Time, 1),
+		path: path, monitor: monitor, vmm: vmm, stopped: make(chan time.Time, 1), still: make(chan struct{}, 1),
 		state: ThawState{QMPPath: path, PID: pid, Started: started},
 	}
 	if err := g.readSettings(ctx); err != nil {
@@ -63,7 +63,7 @@ func Reattach(ctx context.Context, state ThawState) (*Guest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrVMMGone, err)
 	}
-	g := &Guest{path: state.QMPPath, vmm: vmm, stopped: make(chan time.Time, 1), state: state, prepared: true, migrating: true}
+	g := &Guest{path: state.QMPPath, vmm: vmm, stopped: make(chan time.Time, 1), still: make(chan struct{}, 1), state: state, prepared: true, migrating: true}
 	if err := g.rejoin(ctx); err != nil {
 		vmm.release()
 		return nil, fmt.Errorf("attach again to process %d: %w", state.PID, err)

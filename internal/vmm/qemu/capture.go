@@ -171,6 +171,7 @@ func (c *capture) handle(ctx context.Context, e qmp.Event) error {
 func (c *capture) handleMigration(ctx context.Context, status string) error {
 	switch status {
 	case "pre-switchover":
+		c.guest.tellStill()
 		args := map[string]string{"state": status}
 		return c.guest.monitor.Execute(ctx, "migrate-continue", args, nil)
 	case "completed":

@@ -27,6 +27,7 @@ type Guest struct {
 	migrating bool     // a migration was started and not taken back
 	relays    sync.WaitGroup
 	stopped   chan time.Time // gets the time of the stop
+	still     chan struct{}  // gets a value when memory does not change any more
 }
 
 // PID returns the VMM's process id.
@@ -46,6 +47,18 @@ func (g *Guest) Stopped() <-chan time.Time { return g.stopped }
 func (g *Guest) tellStopped(at time.Time) {
 	select {
 	case g.stopped <- at:
+	default: // nobody has taken that of an earlier Freeze
+	}
+}
+
+// Still gets a value when Freeze learnt that nothing writes to the guest's
+// memory any more: its vCPUs stand and its disks are drained. Whatever is read
+// from then on is what the guest has at the freeze, unless Freeze fails.
+func (g *Guest) Still() <-chan struct{} { return g.still }
+
+func (g *Guest) tellStill() {
+	select {
+	case g.still <- struct{}{}:
 	default: // nobody has taken that of an earlier Freeze
 	}
 }
