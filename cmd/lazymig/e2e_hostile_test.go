@@ -119,12 +119,12 @@ func (m *mover) hostileDestination(play func(*quictransport.Link) []appender, co
 		m.t.Fatal(err)
 	}
 	first := true
-	welcome := func(wire.Hello, string) (wire.Welcome, error) {
+	welcome := func(hello wire.Hello, _ string) (wire.Welcome, error) {
 		if !first {
 			return wire.Welcome{}, &quictransport.RefusedError{Code: wire.CodeEngine, Text: "unknown"}
 		}
 		first = false
-		return wire.Welcome{}, nil
+		return wire.Welcome{Session: hello.Session}, nil
 	}
 	ctx, cancel := context.WithCancel(m.ctx)
 	done := make(chan struct{})
