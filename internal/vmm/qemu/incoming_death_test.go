@@ -92,6 +92,9 @@ func dieBefore(t *testing.T, x *incomingTest, source *sourceTest, step string) e
 		return receive(t, "the load", loaded)
 	}
 	source.save(t, stream)
+	if err := stream.Close(); err != nil {
+		t.Fatal(err)
+	}
 	if err := receive(t, "the load", loaded); err != nil {
 		t.Fatal(err)
 	}
@@ -203,6 +206,9 @@ func TestSomebodyRunsTheGuest(t *testing.T) {
 	}
 	defer stream.Close()
 	source.save(t, stream)
+	if err := stream.Close(); err != nil {
+		t.Fatal(err)
+	}
 	if err := receive(t, "the load", loaded); !errors.Is(err, ErrResumedBySomeone) {
 		t.Errorf("the load: %v, want ErrResumedBySomeone", err)
 	}

@@ -50,16 +50,21 @@ func (t *announceTail) Write(p []byte) (int, error) {
 }
 
 // Close passes the last byte and ends the stream. Without a byte, or if QEMU
-// does not take the rest, the stream ends early and the load fails.
+// does not take the rest, the stream ends early and the load fails. Calls after
+// the first do nothing.
 func (t *announceTail) Close() error {
 	err := t.finish()
-	return errors.Join(err, t.file.Close())
+	if closing := t.file.Close(); !errors.Is(closing, os.ErrClosed) {
+		err = errors.Join(err, closing)
+	}
+	return err
 }
 
 func (t *announceTail) finish() error {
 	if !t.holds {
 		return nil
 	}
+	t.holds = false
 	ctx, cancel := context.WithTimeoutCause(context.Background(), tailTimeout, fmt.Errorf("QEMU has not read the device state in %v", tailTimeout))
 	defer cancel()
 	if err := t.drained(ctx); err != nil {
