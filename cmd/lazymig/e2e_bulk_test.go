@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"os"
 	"os/exec"
 	"testing"
 	"time"
@@ -19,7 +18,7 @@ import (
 // same link, in turn: with the guest stopped, and with it running. It compares
 // nothing: `make e2e-full` runs it and its figures go into the documentation.
 func TestBulk(t *testing.T) {
-	if os.Getenv("LAZYMIG_FULL") == "" {
+	if !isFull() {
 		t.Skip("a measurement for `make e2e-full`")
 	}
 	m := newMover(t, bench.Config{VM: vm.Config{Guest: guest.Params{Pattern: guest.PatternRandom}}})

@@ -15,11 +15,14 @@ import (
 // repeats returns how often a measurement is repeated: the short form in CI,
 // the full one in `make e2e-full`.
 func repeats(short, full int) int {
-	if os.Getenv("LAZYMIG_FULL") != "" {
+	if isFull() {
 		return full
 	}
 	return short
 }
+
+// isFull tells `make e2e-full` from CI.
+func isFull() bool { return os.Getenv("LAZYMIG_FULL") != "" }
 
 // plainBinary builds lazymig without the race detector, which makes it several
 // times slower and larger.

@@ -26,9 +26,12 @@ import (
 // The end-to-end tests move real guests between two network namespaces with
 // the commands that a user types.
 
-// moveTimeout bounds one test: boots of an emulated guest take seconds, and
-// two processors do everything.
-const moveTimeout = 2 * time.Minute
+// Bounds of one test: boots of an emulated guest take seconds, and two
+// processors do everything. Measurements in full repeat it all many times.
+const (
+	moveTimeout = 3 * time.Minute
+	fullTimeout = 30 * time.Minute
+)
 
 // port is where receive listens; each test has its own network.
 const port = "7007"
@@ -49,7 +52,11 @@ type mover struct {
 func newMover(t *testing.T, config bench.Config) *mover {
 	t.Helper()
 	prereq.Require(t, append(prereq.Guest(), prereq.Network()...)...)
-	ctx, cancel := context.WithTimeout(t.Context(), moveTimeout)
+	timeout := moveTimeout
+	if isFull() {
+		timeout = fullTimeout
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	t.Cleanup(cancel)
 	state := map[link.Side]string{link.HostA: t.TempDir(), link.HostB: t.TempDir()} // removed after explain has read them
 	before := leftover.Take()
