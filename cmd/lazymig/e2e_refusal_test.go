@@ -65,7 +65,7 @@ func (m *mover) untouched(before condition) {
 		m.pause("a VMM is left at the destination")
 	}
 	if now := m.condition(); now.status != before.status || !maps.Equal(now.capabilities, before.capabilities) ||
-		!slices.Contains([]string{before.migration, "cancelled", "completed"}, now.migration) {
+		!slices.Contains([]string{before.migration, "cancelled", "completed", "failed"}, now.migration) {
 		m.t.Errorf("the source's VMM was %+v and is %+v", before, now)
 	}
 	for _, v := range []*vm.VM{m.pair.Source(), m.destination()} {
