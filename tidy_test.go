@@ -50,8 +50,12 @@ var allowed = map[string][]string{
 var library = []string{".", "uffd", "pagecache", "prefetch", "quictransport", "failover"}
 
 // foreign are words that mean nothing to a reader of this repository: paths
-// of one machine, and papers that are not in it.
-var foreign = []string{"/work/", "/tmp/w/", "/tmp/bash_jobs", "/root/", "DESIGN.md", "DESIGN §", "ANCHORS.md", "ALGORITHMS.md", "STYLE.md", "issue 2", "proxy.golang.org", "sum.golang.org"}
+// of one machine, papers and hosts that are not in it. The bar keeps a word
+// from being found here.
+var foreign = []string{
+	"/wo|rk/", "/tmp/|w/", "/tmp/|bash_jobs", "/ro|ot/", "DES|IGN.md", "DES|IGN §", "ANC|HORS.md",
+	"ALGO|RITHMS.md", "STY|LE.md", "iss|ue 2", "proxy.|golang.org", "sum.|golang.org",
+}
 
 // source is one parsed Go file.
 type source struct {
@@ -91,14 +95,15 @@ func TestTidy(t *testing.T) {
 // TestForeignWords keeps paths of developers' machines out of the repository.
 func TestForeignWords(t *testing.T) {
 	for name := range walk(t) {
-		if name == "tidy_test.go" || strings.HasSuffix(name, ".sum") {
+		if strings.HasSuffix(name, ".sum") {
 			continue
 		}
 		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, word := range foreign {
+		for _, marked := range foreign {
+			word := strings.ReplaceAll(marked, "|", "")
 			if i := bytes.Index(text, []byte(word)); i >= 0 {
 				t.Errorf("%s:%d: %q means nothing here", name, bytes.Count(text[:i], []byte("\n"))+1, word)
 			}
