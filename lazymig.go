@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // PageSize is the only page size that lazymig moves, in bytes.
@@ -40,6 +41,16 @@ type Run struct {
 
 // End returns the page behind the last page of the run.
 func (r Run) End() PageNumber { return r.First + PageNumber(r.Count) }
+
+// HotPage is a page that a guest touched soon after one of its switches.
+type HotPage struct {
+	Page PageNumber `json:"page"`
+	// Epoch is the migration in which that was seen last.
+	Epoch Epoch `json:"epoch"`
+	// After is how long behind the resume it was; negative while the device
+	// state was loaded.
+	After time.Duration `json:"after_ns"`
+}
 
 // Region is one RAM block of a guest.
 type Region struct {

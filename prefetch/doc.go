@@ -2,6 +2,7 @@
 // and how much of it may be under way. It is pure: no I/O, no goroutine, no
 // clock and no lock; each value belongs to the goroutine that uses it.
 //
-// Linear says what comes next, Window how much may be in flight, Pacer how
-// fast the background may be sent. Start with a zero Linear.
+// MergeHot keeps what a guest touched first at earlier switches, Linear says
+// what comes next, Window how much may be in flight, Pacer how fast the
+// background may be sent. Start with a zero Linear.
 package prefetch

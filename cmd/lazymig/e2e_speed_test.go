@@ -57,7 +57,7 @@ func TestSwitch(t *testing.T) {
 	m.binary = plainBinary(t)
 	var stopped []float64
 	var gaps, operations []time.Duration
-	for range repeats(3, 20) {
+	for range repeats(6, 20) {
 		receive, send := m.receive(), m.send()
 		receive.reaches("OWNER")
 		var pss [2]int64

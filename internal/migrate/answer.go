@@ -256,6 +256,23 @@ func (in *installer) surprise(p lazymig.PageNumber) error {
 	return in.handle.Wake(address, lazymig.PageSize)
 }
 
+// askAhead requests the hot pages that are missing, to be sent at the freeze.
+func (in *installer) askAhead() {
+	runs := hotRuns(in.hot, func(p lazymig.PageNumber) bool { return !in.table.known(p) })
+	for _, run := range runs {
+		in.request(run)
+	}
+	in.link.ahead <- runs
+}
+
+// request marks run as asked for.
+func (in *installer) request(run lazymig.Run) {
+	for p := run.First; p < run.End(); p++ {
+		in.table.requested.set(p)
+	}
+	in.window.Add(run.Count)
+}
+
 // ask requests more of the background while there is room in the window.
 func (in *installer) ask() {
 	if in.link == nil || !in.mapped || !in.committed.Load() || in.storming() {
@@ -267,9 +284,6 @@ func (in *installer) ask() {
 		if !ok || !in.link.prefetch(run) {
 			return
 		}
-		for p := run.First; p < run.End(); p++ {
-			in.table.requested.set(p)
-		}
-		in.window.Add(run.Count)
+		in.request(run)
 	}
 }

@@ -204,7 +204,7 @@ func (r *receiver) wait(ctx context.Context) error {
 // rehearsal, or nothing at all.
 func (r *receiver) serve(ctx context.Context, a arrival) (again bool, err error) {
 	frames := make(chan inbound, eventQueue)
-	control := startControl(a.link, frames, wire.TypeOffer, wire.TypeDeviceState, wire.TypeDeviceEnd,
+	control := startControl(a.link, frames, wire.TypeOffer, wire.TypeHotSet, wire.TypeDeviceState, wire.TypeDeviceEnd,
 		wire.TypeCommit, wire.TypeAbort, wire.TypeReleased)
 	r.entry.begin(a.hello)
 	offer, about, err := r.offered(ctx, a.link, frames)

@@ -284,7 +284,9 @@ func (s *session) removeEnded() error {
 // close ends the session. The VMM is left as it is.
 func (s *session) close(err error) error {
 	s.count()
+	in := s.installer
 	s.stopServing(errors.New("the session is over"))
+	s.keepHotSet(in)
 	if s.link != nil {
 		s.control.finish()
 		s.unlink()

@@ -222,6 +222,10 @@ func (s *session) receive(f inbound) error {
 
 func (s *session) dispatch(f inbound) error {
 	switch f.kind {
+	case wire.TypeHotSet:
+		frame, err := wire.ParseHotSet(f.payload)
+		s.hot = fitting(frame.Pages, s.layout)
+		return err
 	case wire.TypeDeviceState:
 		frame, err := wire.ParseDeviceState(f.payload)
 		if err != nil {

@@ -22,7 +22,8 @@ type fetcher struct {
 	counters *counters
 	key      pagecache.Key
 	demands  demandQueue
-	requests chan lazymig.Run // of the background
+	ahead    chan []lazymig.Run // what goes ahead of all, once
+	requests chan lazymig.Run   // of the background
 	out      *installer
 	wait     sync.WaitGroup
 	// mismatches counts the pages of this link that failed their digests.
@@ -64,12 +65,13 @@ func startFetcher(link *quictransport.Link, layout lazymig.Layout, key pagecache
 	f := &fetcher{
 		link: link, layout: layout, counters: out.counters, key: key, out: out,
 		demands:  demandQueue{signal: make(chan struct{}, 1)},
+		ahead:    make(chan []lazymig.Run, 1),
 		requests: make(chan lazymig.Run, windowPages),
 	}
 	f.wait.Go(func() { f.end(f.serveDemands()) })
 	f.wait.Go(func() { f.end(f.receive(link.Demand(), out.demands)) })
-	for _, stream := range link.Bulk() {
-		f.wait.Go(func() { f.end(f.servePrefetch(stream)) })
+	for i, stream := range link.Bulk() {
+		f.wait.Go(func() { f.end(f.servePrefetch(stream, i == 0)) })
 		f.wait.Go(func() { f.end(f.receive(stream, out.bulk)) })
 	}
 	return f
@@ -117,8 +119,20 @@ func (f *fetcher) serveDemands() error {
 	}
 }
 
-func (f *fetcher) servePrefetch(stream quictransport.Stream) error {
+// servePrefetch sends the background's requests. The first stream begins with
+// what goes ahead.
+func (f *fetcher) servePrefetch(stream quictransport.Stream, first bool) error {
 	var frame []byte
+	if first {
+		select {
+		case runs := <-f.ahead:
+			if _, err := stream.Write(wire.Ahead{Runs: runs}.Append(nil)); err != nil {
+				return fmt.Errorf("send request ahead: %w", err)
+			}
+		case <-f.link.Done():
+			return nil
+		}
+	}
 	for {
 		select {
 		case run := <-f.requests:

@@ -48,7 +48,11 @@ type installer struct {
 	// ran is when that was; set before committed.
 	ran time.Time
 
+	// hot is what the guest is likely to touch first, in that order.
+	hot []lazymig.HotPage
+
 	batch      uffd.Batch
+	watch      hotWatch
 	link       *fetcher
 	linear     prefetch.Linear
 	window     prefetch.Window
@@ -72,7 +76,7 @@ func newInstaller(handle *uffd.Handle, reader *uffd.Reader, s spans, t *table, c
 	return &installer{
 		handle: handle, reader: reader, spans: s, table: t, counters: c, lost: lost,
 		demands: make(chan *answer, answerBuffers), bulk: make(chan *answer, answerBuffers),
-		links:  make(chan *fetcher, 1),
+		links: make(chan *fetcher, 1), watch: newHotWatch(),
 		window: prefetch.Window{Chunk: chunkPages, Most: windowPages, Target: demandTarget},
 	}
 }
@@ -184,6 +188,7 @@ func (in *installer) adoptLink() {
 	for p := range in.table.demanded {
 		in.link.demand(p)
 	}
+	in.askAhead()
 }
 
 // applyRemoved marks what the guest gave back.
@@ -232,7 +237,11 @@ func (in *installer) fault(p lazymig.PageNumber) error {
 	if _, waits := in.table.demanded[p]; waits {
 		return nil
 	}
-	in.table.demanded[p] = time.Now()
+	now := time.Now()
+	in.table.demanded[p] = now
+	if !in.committed.Load() || now.Sub(in.ran) < hotTime {
+		in.watch.fault(p, now)
+	}
 	if in.link != nil {
 		in.link.demand(p)
 	}

@@ -20,6 +20,9 @@ const (
 	// stormRecheck how often the installer looks whether it is over.
 	stormTime    = 100 * time.Millisecond
 	stormRecheck = 2 * time.Millisecond
+	// hotTime is how long behind the resume a fault counts as one of those
+	// that the guest's clients wait for.
+	hotTime = 250 * time.Millisecond
 	// requestRuns bounds the runs of one request frame.
 	requestRuns = 64
 	// answerBuffers bounds the answers that a page stream holds unprocessed.

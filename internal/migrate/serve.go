@@ -68,16 +68,33 @@ func (s *pageServer) attach(link *quictransport.Link) {
 	}
 }
 
-func (s *pageServer) start(link *quictransport.Link, stream quictransport.Stream, rate uint64, holes bool) {
+func (s *pageServer) start(link *quictransport.Link, stream quictransport.Stream, rate uint64, first bool) {
 	s.wait.Go(func() {
-		if err := s.serve(link, stream, rate, holes); err != nil {
+		if err := s.serve(link, stream, rate, first); err != nil {
 			closeLink(link, err)
 		}
 	})
 }
 
+// begin sends what the first bulk stream begins with: the pages that go ahead,
+// then all holes.
+func (s *pageServer) begin(stream quictransport.Stream, out *answerer) error {
+	_, payload, err := wire.ReadFrameOf(stream, nil, wire.TypeAhead)
+	if err != nil {
+		return fmt.Errorf("read request ahead: %w", err)
+	}
+	request, err := wire.ParseAhead(payload)
+	if err != nil {
+		return err
+	}
+	if err := out.answer(request.Runs); err != nil {
+		return err
+	}
+	return s.sendHoles(stream)
+}
+
 // serve answers the requests of one stream.
-func (s *pageServer) serve(link *quictransport.Link, stream quictransport.Stream, rate uint64, holes bool) error {
+func (s *pageServer) serve(link *quictransport.Link, stream quictransport.Stream, rate uint64, first bool) error {
 	select {
 	case <-s.frozen:
 	case <-link.Done():
@@ -85,14 +102,14 @@ func (s *pageServer) serve(link *quictransport.Link, stream quictransport.Stream
 	case <-s.thawed.Done():
 		return nil
 	}
-	if holes {
-		if err := s.sendHoles(stream); err != nil {
-			return err
-		}
-	}
 	out, err := s.newAnswerer(stream, rate)
 	if err != nil {
 		return err
+	}
+	if first {
+		if err := s.begin(stream, out); err != nil {
+			return err
+		}
 	}
 	var buffer []byte
 	var runs []lazymig.Run

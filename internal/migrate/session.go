@@ -38,7 +38,8 @@ type session struct {
 	installer *installer
 	counters  *counters
 	fetcher   *fetcher
-	ended     chan error // the installer's end
+	hot       []lazymig.HotPage // what the guest is likely to touch first
+	ended     chan error        // the installer's end
 	running   context.CancelCauseFunc
 	wait      sync.WaitGroup
 
@@ -179,6 +180,7 @@ func (s *session) startServing(r armResult) error {
 	}
 	s.installer = newInstaller(s.handle, s.reader, addresses, newTable(s.layout.Pages(), s.pages), s.counters, lost)
 	s.installer.message = s.message
+	s.installer.hot = s.hot
 	support, err := uffd.Probe(uffd.FeaturePoison)
 	s.installer.canPoison = err == nil && support == uffd.Supported
 	ctx, cancel := context.WithCancelCause(context.Background())

@@ -211,7 +211,21 @@ func (s *sender) offer(dryRun bool) error {
 		return fmt.Errorf("describe the guest: %w", err)
 	}
 	s.tell(wire.Offer{DryRun: dryRun, Document: document})
+	if !dryRun {
+		s.offerHotSet()
+	}
 	return nil
+}
+
+// offerHotSet tells the destination what the guest touched first last time.
+func (s *sender) offerHotSet() {
+	pages, err := readHotSet(filepath.Join(s.dir, hotSetFile), s.layout)
+	if err != nil {
+		s.message(err.Error())
+	}
+	if len(pages) > 0 {
+		s.tell(wire.HotSet{Pages: pages})
+	}
 }
 
 // rehearse asks the destination for its checks and moves nothing.

@@ -12,6 +12,7 @@ import (
 const (
 	deviceStateFile = "device-state"
 	poisonedFile    = "poisoned"
+	hotSetFile      = "hot-set"
 )
 
 // maxNameBytes bounds the name of a VM: it becomes a directory and part of the

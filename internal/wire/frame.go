@@ -33,10 +33,12 @@ const (
 	TypeComplete    Type = 26
 	TypeReleased    Type = 27
 	TypeProgress    Type = 28
+	TypeHotSet      Type = 29
 
 	TypeRequest Type = 32
 	TypePages   Type = 33
 	TypeAbsent  Type = 34
+	TypeAhead   Type = 35
 )
 
 // firstBuffer is what ReadFrame allocates when it is given no buffer: enough

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lazymig/lazymig"
 )
@@ -78,6 +79,9 @@ func samples() map[Type][]frame {
 		TypeComplete:    {Complete{Epoch: 7, Document: []byte(`{}`)}},
 		TypeReleased:    {Released{Epoch: 7}},
 		TypeProgress:    {Progress{1, 2, 3, 4, 5, 6, 7, 8, 9}},
+		TypeHotSet: {HotSet{Pages: []lazymig.HotPage{
+			{Page: 193, Epoch: 3, After: -20 * time.Millisecond}, {Page: maxPageNumber - 1, Epoch: 4, After: time.Minute},
+		}}},
 		TypeRequest: {
 			Request{DataOnly: true, Runs: []lazymig.Run{{First: 5, Count: 1}, last}},
 			Request{Runs: []lazymig.Run{{First: 0, Count: MaxRequestPages}}},
@@ -86,6 +90,7 @@ func samples() map[Type][]frame {
 			testPages(KindZero, KindData, KindPoison, KindData), testPages(KindData),
 			testPages(bytesToKinds(strings.Repeat("\x00", MaxPages))...),
 		},
+		TypeAhead: {Ahead{}, Ahead{Runs: []lazymig.Run{{First: 0, Count: MaxHotPages - 1}, last}}},
 		TypeAbsent: {
 			Absent{Last: true},
 			Absent{Runs: []lazymig.Run{{First: 0, Count: uint64(maxPageNumber)}, last}},
@@ -144,6 +149,10 @@ func parse(t Type, payload []byte) (frame, error) {
 	case TypePages:
 		f, err := ParsePages(payload)
 		return &f, err
+	case TypeHotSet:
+		return ParseHotSet(payload)
+	case TypeAhead:
+		return ParseAhead(payload)
 	case TypeAbsent:
 		return ParseAbsent(payload)
 	}

@@ -28,6 +28,9 @@ const (
 	// beyond which installing pages gets no cheaper. A presence mask of one
 	// 64-bit word depends on it.
 	MaxPages = 64
+	// MaxHotPages is the most pages in one HotSet and the most that one Ahead
+	// asks for: 4 MiB, what a gigabit carries in 32 ms.
+	MaxHotPages = 1024
 	// MaxAbsentRuns is the most runs in one Absent frame, 64 KiB.
 	MaxAbsentRuns = 4096
 )
@@ -45,8 +48,12 @@ const (
 	runSize      = 16
 	pagesFixed   = 12
 	progressSize = 64
+	hotPageSize  = 24
 	digestSize   = 32
 )
+
+// maxHotAfter bounds the time of a HotPage, in microseconds: a minute.
+const maxHotAfter = 60_000_000
 
 // maxHello leaves room for the longer Hello of a later version, so that it is
 // answered with words about versions rather than about lengths.
@@ -75,7 +82,9 @@ var frameTable = [...]struct {
 	TypeComplete:    {"COMPLETE", 8 + MaxDocument},
 	TypeReleased:    {"RELEASED", 8},
 	TypeProgress:    {"PROGRESS", progressSize},
+	TypeHotSet:      {"HOT-SET", runsFixed + MaxHotPages*hotPageSize},
 	TypeRequest:     {"REQUEST", runsFixed + MaxRequestRuns*runSize},
 	TypePages:       {"PAGES", pagesFixed + MaxPages*(1+digestSize+lazymig.PageSize)},
 	TypeAbsent:      {"ABSENT", runsFixed + MaxAbsentRuns*runSize},
+	TypeAhead:       {"AHEAD", runsFixed + MaxHotPages*runSize},
 }

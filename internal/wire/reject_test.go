@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/lazymig/lazymig"
 )
@@ -62,6 +63,12 @@ func TestReject(t *testing.T) {
 		"request behind the end":  {TypeRequest, Request{Runs: []lazymig.Run{{First: maxPageNumber - 1, Count: 2}}}.Append(nil)[headerSize:]},
 		"request flags":           {TypeRequest, change(Request{Runs: runs(1, 1)}, 0, 2)},
 		"request reserved":        {TypeRequest, change(Request{Runs: runs(1, 1)}, 4, 2)},
+		"ahead 1025 pages":        {TypeAhead, Ahead{Runs: runs(1, MaxHotPages+1)}.Append(nil)[headerSize:]},
+		"ahead 1 byte":            {TypeAhead, append(Ahead{}.Append(nil)[headerSize:], 0)},
+		"hot set nothing":         {TypeHotSet, nil},
+		"hot set 1025 pages":      {TypeHotSet, HotSet{Pages: make([]lazymig.HotPage, MaxHotPages+1)}.Append(nil)[headerSize:]},
+		"hot set behind the end":  {TypeHotSet, HotSet{Pages: []lazymig.HotPage{{Page: maxPageNumber}}}.Append(nil)[headerSize:]},
+		"hot set too late":        {TypeHotSet, HotSet{Pages: []lazymig.HotPage{{After: time.Hour}}}.Append(nil)[headerSize:]},
 		"absent nothing":          {TypeAbsent, Absent{}.Append(nil)[headerSize:]},
 		"absent 0 pages":          {TypeAbsent, Absent{Last: true, Runs: runs(1, 0)}.Append(nil)[headerSize:]},
 		"absent 4097 runs":        {TypeAbsent, Absent{Runs: runs(MaxAbsentRuns+1, 1)}.Append(nil)[headerSize:]},

@@ -1,0 +1,116 @@
+package migrate
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/lazymig/lazymig"
+	"github.com/lazymig/lazymig/internal/wire"
+	"github.com/lazymig/lazymig/prefetch"
+)
+
+// readHotSet returns the pages that the guest touched first after its last
+// switch, or none. They are a hint: what does not fit the guest is left out.
+func readHotSet(path string, layout lazymig.Layout) ([]lazymig.HotPage, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var pages []lazymig.HotPage
+	if err == nil {
+		err = json.Unmarshal(text, &pages)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the pages that go ahead: %w", err)
+	}
+	return fitting(pages, layout), nil
+}
+
+// fitting returns the pages that the guest has and the wire takes.
+func fitting(pages []lazymig.HotPage, layout lazymig.Layout) []lazymig.HotPage {
+	var fit []lazymig.HotPage
+	for _, p := range pages[:min(len(pages), wire.MaxHotPages)] {
+		if layout.Contains(lazymig.Run{First: p.Page, Count: 1}) && p.After.Abs() < time.Minute {
+			fit = append(fit, p)
+		}
+	}
+	return fit
+}
+
+// writeHotSet replaces the file at path. It need not survive a crash of the
+// host.
+func writeHotSet(path string, pages []lazymig.HotPage) error {
+	text, err := json.Marshal(pages)
+	if err == nil {
+		err = os.WriteFile(path+".new", text, 0o600)
+	}
+	if err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err != nil {
+		return fmt.Errorf("keep the pages that go ahead next time: %w", err)
+	}
+	return nil
+}
+
+// hotRuns makes runs of the pages that want says yes to, in their order.
+func hotRuns(pages []lazymig.HotPage, want func(lazymig.PageNumber) bool) []lazymig.Run {
+	var runs []lazymig.Run
+	for _, p := range pages {
+		last := len(runs) - 1
+		switch {
+		case !want(p.Page):
+		case last >= 0 && runs[last].End() == p.Page:
+			runs[last].Count++
+		default:
+			runs = append(runs, lazymig.Run{First: p.Page, Count: 1})
+		}
+	}
+	return runs
+}
+
+// hotWatch records which pages the guest waits for around the resume. The
+// installer's goroutine owns it until the installer has ended.
+type hotWatch struct {
+	seen []hotFault
+}
+
+type hotFault struct {
+	page lazymig.PageNumber
+	at   time.Time
+}
+
+func newHotWatch() hotWatch { return hotWatch{seen: make([]hotFault, 0, wire.MaxHotPages)} }
+
+// fault notes that somebody waits for page p at now.
+func (w *hotWatch) fault(p lazymig.PageNumber, now time.Time) {
+	if len(w.seen) < cap(w.seen) {
+		w.seen = append(w.seen, hotFault{page: p, at: now})
+	}
+}
+
+// pages returns what was seen at the switch with the given epoch, whose guest
+// resumed at ran.
+func (w *hotWatch) pages(epoch lazymig.Epoch, ran time.Time) []lazymig.HotPage {
+	list := make([]lazymig.HotPage, len(w.seen))
+	for i, f := range w.seen {
+		list[i] = lazymig.HotPage{Page: f.page, Epoch: epoch, After: f.at.Sub(ran).Truncate(time.Microsecond)}
+	}
+	return list
+}
+
+// keepHotSet writes what goes ahead when the guest moves on, as in has seen it.
+// in has ended.
+func (s *session) keepHotSet(in *installer) {
+	if in == nil || !s.ownsGuest {
+		return
+	}
+	pages := prefetch.MergeHot(in.hot, in.watch.pages(s.hello.Epoch, in.ran), wire.MaxHotPages)
+	if err := writeHotSet(s.path(hotSetFile), pages); err != nil {
+		s.message(err.Error())
+	}
+}
