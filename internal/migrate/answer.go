@@ -258,11 +258,11 @@ func (in *installer) surprise(p lazymig.PageNumber) error {
 
 // askAhead requests the hot pages that are missing, to be sent at the freeze.
 func (in *installer) askAhead() {
-	runs := hotRuns(in.hot, func(p lazymig.PageNumber) bool { return !in.table.known(p) })
-	for _, run := range runs {
+	ahead := hotRuns(in.hot, func(p lazymig.PageNumber) bool { return !in.table.known(p) })
+	for _, run := range ahead.Runs {
 		in.request(run)
 	}
-	in.link.ahead <- runs
+	in.link.ahead <- ahead
 }
 
 // request marks run as asked for.

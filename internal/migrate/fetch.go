@@ -22,7 +22,7 @@ type fetcher struct {
 	counters *counters
 	key      pagecache.Key
 	demands  demandQueue
-	ahead    chan []lazymig.Run // what goes ahead of all, once
+	ahead    chan wire.Ahead    // what goes ahead of all, once
 	requests chan lazymig.Run   // of the background
 	out      *installer
 	wait     sync.WaitGroup
@@ -65,7 +65,7 @@ func startFetcher(link *quictransport.Link, layout lazymig.Layout, key pagecache
 	f := &fetcher{
 		link: link, layout: layout, counters: out.counters, key: key, out: out,
 		demands:  demandQueue{signal: make(chan struct{}, 1)},
-		ahead:    make(chan []lazymig.Run, 1),
+		ahead:    make(chan wire.Ahead, 1),
 		requests: make(chan lazymig.Run, windowPages),
 	}
 	f.wait.Go(func() { f.end(f.serveDemands()) })
@@ -125,8 +125,8 @@ func (f *fetcher) servePrefetch(stream quictransport.Stream, first bool) error {
 	var frame []byte
 	if first {
 		select {
-		case runs := <-f.ahead:
-			if _, err := stream.Write(wire.Ahead{Runs: runs}.Append(nil)); err != nil {
+		case ahead := <-f.ahead:
+			if _, err := stream.Write(ahead.Append(nil)); err != nil {
 				return fmt.Errorf("send request ahead: %w", err)
 			}
 		case <-f.link.Done():

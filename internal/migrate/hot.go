@@ -57,20 +57,25 @@ func writeHotSet(path string, pages []lazymig.HotPage) error {
 	return nil
 }
 
-// hotRuns makes runs of the pages that want says yes to, in their order.
-func hotRuns(pages []lazymig.HotPage, want func(lazymig.PageNumber) bool) []lazymig.Run {
-	var runs []lazymig.Run
+// hotRuns makes runs of the pages that want says yes to, in their order. Those
+// that were touched before the resume are urgent.
+func hotRuns(pages []lazymig.HotPage, want func(lazymig.PageNumber) bool) wire.Ahead {
+	var ahead wire.Ahead
 	for _, p := range pages {
-		last := len(runs) - 1
+		last := len(ahead.Runs) - 1
 		switch {
 		case !want(p.Page):
-		case last >= 0 && runs[last].End() == p.Page:
-			runs[last].Count++
+			continue
+		case last >= 0 && ahead.Runs[last].End() == p.Page:
+			ahead.Runs[last].Count++
 		default:
-			runs = append(runs, lazymig.Run{First: p.Page, Count: 1})
+			ahead.Runs = append(ahead.Runs, lazymig.Run{First: p.Page, Count: 1})
+		}
+		if p.After <= 0 {
+			ahead.Urgent = len(ahead.Runs)
 		}
 	}
-	return runs
+	return ahead
 }
 
 // hotWatch records which pages the guest waits for around the resume. The

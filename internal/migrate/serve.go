@@ -38,14 +38,16 @@ type pageServer struct {
 	key     pagecache.Key
 	rate    uint64
 	frozen  chan struct{} // closed at the freeze
+	ceded   chan struct{} // closed at the commit
 	opening sync.Once
+	ceding  sync.Once
 	thawed  context.Context
 	thaw    context.CancelFunc
 	wait    sync.WaitGroup
 }
 
 func newPageServer(layout lazymig.Layout, memory SourceMemory, lost *poisonList, key pagecache.Key, rate uint64) *pageServer {
-	s := &pageServer{layout: layout, memory: memory, lost: lost, key: key, rate: rate, frozen: make(chan struct{})}
+	s := &pageServer{layout: layout, memory: memory, lost: lost, key: key, rate: rate, frozen: make(chan struct{}), ceded: make(chan struct{})}
 	s.thawed, s.thaw = context.WithCancel(context.Background())
 	return s
 }
@@ -53,6 +55,10 @@ func newPageServer(layout lazymig.Layout, memory SourceMemory, lost *poisonList,
 // open lets requests through: the memory does not change any more. Should the
 // freeze fail after all, the destination never runs with what it was given.
 func (s *pageServer) open() { s.opening.Do(func() { close(s.frozen) }) }
+
+// cede lets the hot pages through that nobody needs before the guest runs, and
+// the list of holes: the blackout is the device state's.
+func (s *pageServer) cede() { s.ceding.Do(func() { close(s.ceded) }) }
 
 // close ends all streams: no byte is read from memory that runs again.
 func (s *pageServer) close() {
@@ -78,7 +84,7 @@ func (s *pageServer) start(link *quictransport.Link, stream quictransport.Stream
 
 // begin sends what the first bulk stream begins with: the pages that go ahead,
 // then all holes.
-func (s *pageServer) begin(stream quictransport.Stream, out *answerer) error {
+func (s *pageServer) begin(link *quictransport.Link, stream quictransport.Stream, out *answerer) error {
 	_, payload, err := wire.ReadFrameOf(stream, nil, wire.TypeAhead)
 	if err != nil {
 		return fmt.Errorf("read request ahead: %w", err)
@@ -87,19 +93,33 @@ func (s *pageServer) begin(stream quictransport.Stream, out *answerer) error {
 	if err != nil {
 		return err
 	}
-	if err := out.answer(request.Runs); err != nil {
+	if err := out.answer(request.Runs[:request.Urgent]); err != nil {
+		return err
+	}
+	if !s.reached(s.ceded, link) {
+		return nil
+	}
+	if err := out.answer(request.Runs[request.Urgent:]); err != nil {
 		return err
 	}
 	return s.sendHoles(stream)
 }
 
+// reached waits for a step of the switch, and reports whether it came before
+// the end of the link or of the migration.
+func (s *pageServer) reached(step <-chan struct{}, link *quictransport.Link) bool {
+	select {
+	case <-step:
+		return true
+	case <-link.Done():
+	case <-s.thawed.Done():
+	}
+	return false
+}
+
 // serve answers the requests of one stream.
 func (s *pageServer) serve(link *quictransport.Link, stream quictransport.Stream, rate uint64, first bool) error {
-	select {
-	case <-s.frozen:
-	case <-link.Done():
-		return nil
-	case <-s.thawed.Done():
+	if !s.reached(s.frozen, link) {
 		return nil
 	}
 	out, err := s.newAnswerer(stream, rate)
@@ -107,7 +127,7 @@ func (s *pageServer) serve(link *quictransport.Link, stream quictransport.Stream
 		return err
 	}
 	if first {
-		if err := s.begin(stream, out); err != nil {
+		if err := s.begin(link, stream, out); err != nil {
 			return err
 		}
 	}

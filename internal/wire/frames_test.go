@@ -90,7 +90,7 @@ func samples() map[Type][]frame {
 			testPages(KindZero, KindData, KindPoison, KindData), testPages(KindData),
 			testPages(bytesToKinds(strings.Repeat("\x00", MaxPages))...),
 		},
-		TypeAhead: {Ahead{}, Ahead{Runs: []lazymig.Run{{First: 0, Count: MaxHotPages - 1}, last}}},
+		TypeAhead: {Ahead{}, Ahead{Runs: []lazymig.Run{{First: 0, Count: MaxHotPages - 1}, last}, Urgent: 1}},
 		TypeAbsent: {
 			Absent{Last: true},
 			Absent{Runs: []lazymig.Run{{First: 0, Count: uint64(maxPageNumber)}, last}},

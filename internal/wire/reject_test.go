@@ -64,6 +64,7 @@ func TestReject(t *testing.T) {
 		"request flags":           {TypeRequest, change(Request{Runs: runs(1, 1)}, 0, 2)},
 		"request reserved":        {TypeRequest, change(Request{Runs: runs(1, 1)}, 4, 2)},
 		"ahead 1025 pages":        {TypeAhead, Ahead{Runs: runs(1, MaxHotPages+1)}.Append(nil)[headerSize:]},
+		"ahead all urgent":        {TypeAhead, Ahead{Urgent: 1}.Append(nil)[headerSize:]},
 		"ahead 1 byte":            {TypeAhead, append(Ahead{}.Append(nil)[headerSize:], 0)},
 		"hot set nothing":         {TypeHotSet, nil},
 		"hot set 1025 pages":      {TypeHotSet, HotSet{Pages: make([]lazymig.HotPage, MaxHotPages+1)}.Append(nil)[headerSize:]},
