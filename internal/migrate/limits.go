@@ -10,6 +10,9 @@ const (
 	// chunkPages is how many pages the background asks for at a time, the
 	// most that a Pages frame carries.
 	chunkPages = 64
+	// batchBytes is from how many bytes on answers are written to a stream:
+	// what a busy link takes in a quarter of a millisecond at 1 Gbit/s.
+	batchBytes = 32 << 10
 	// windowPages bounds what the background has asked for: 4 MiB, the
 	// product of 1 Gbit/s and 32 ms.
 	windowPages = 16 * chunkPages
@@ -22,7 +25,7 @@ const (
 	stormRecheck = 2 * time.Millisecond
 	// hotTime is how long behind the resume a fault counts as one of those
 	// that the guest's clients wait for.
-	hotTime = 250 * time.Millisecond
+	hotTime = 150 * time.Millisecond
 	// requestRuns bounds the runs of one request frame.
 	requestRuns = 64
 	// answerBuffers bounds the answers that a page stream holds unprocessed.

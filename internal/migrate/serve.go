@@ -222,6 +222,7 @@ type answerer struct {
 	hasher  *pagecache.Hasher
 	pacer   prefetch.Pacer
 	digest  [pagecache.DigestSize]byte
+	batch   []byte // frames that are not written yet
 }
 
 func (s *pageServer) newAnswerer(stream quictransport.Stream, rate uint64) (*answerer, error) {
@@ -235,6 +236,8 @@ func (s *pageServer) newAnswerer(stream quictransport.Stream, rate uint64) (*ans
 	}, nil
 }
 
+// answer sends the pages of runs. Each Write on a stream is handed to another
+// goroutine, so short frames go together.
 func (a *answerer) answer(runs []lazymig.Run) error {
 	for _, run := range runs {
 		if !a.server.layout.Contains(run) {
@@ -245,18 +248,23 @@ func (a *answerer) answer(runs []lazymig.Run) error {
 			if err != nil {
 				return err
 			}
-			if err := a.write(); err != nil {
+			a.batch = append(a.batch, a.builder.Frame()...)
+			if err := a.flush(batchBytes); err != nil {
 				return err
 			}
 			run = lazymig.Run{First: run.First + lazymig.PageNumber(n), Count: run.Count - uint64(n)}
 		}
 	}
-	return nil
+	return a.flush(1)
 }
 
-func (a *answerer) write() error {
-	frame := a.builder.Frame()
-	if pause := a.pacer.Wait(time.Now(), len(frame)); pause > 0 {
+// flush writes the batch if it has at least so many bytes.
+func (a *answerer) flush(least int) error {
+	if len(a.batch) < least {
+		return nil
+	}
+	defer func() { a.batch = a.batch[:0] }()
+	if pause := a.pacer.Wait(time.Now(), len(a.batch)); pause > 0 {
 		select {
 		case <-time.After(pause):
 		case <-a.server.thawed.Done():
@@ -265,7 +273,7 @@ func (a *answerer) write() error {
 	if a.server.thawed.Err() != nil {
 		return nil
 	}
-	if _, err := a.stream.Write(frame); err != nil {
+	if _, err := a.stream.Write(a.batch); err != nil {
 		return fmt.Errorf("send pages: %w", err)
 	}
 	return nil

@@ -29,8 +29,8 @@ const (
 	// 64-bit word depends on it.
 	MaxPages = 64
 	// MaxHotPages is the most pages in one HotSet and the most that one Ahead
-	// asks for: 4 MiB, what a gigabit carries in 32 ms.
-	MaxHotPages = 1024
+	// asks for: 2 MiB, what a gigabit carries in 16 ms.
+	MaxHotPages = 512
 	// MaxAbsentRuns is the most runs in one Absent frame, 64 KiB.
 	MaxAbsentRuns = 4096
 )
