@@ -22,8 +22,8 @@ type fetcher struct {
 	counters *counters
 	key      pagecache.Key
 	demands  demandQueue
-	ahead    chan wire.Ahead    // what goes ahead of all, once
-	requests chan lazymig.Run   // of the background
+	ahead    chan wire.Ahead  // what goes ahead of all, once
+	requests chan lazymig.Run // of the background
 	out      *installer
 	wait     sync.WaitGroup
 	// mismatches counts the pages of this link that failed their digests.
