@@ -26,6 +26,10 @@ const (
 	// hotTime is how long behind the resume a fault counts as one of those
 	// that the guest's clients wait for.
 	hotTime = 150 * time.Millisecond
+	// resumeTime is how long behind COMMIT the hot pages follow that are not
+	// urgent: about what a VMM takes to run a guest, which should not share its
+	// processors with their arrival.
+	resumeTime = 5 * time.Millisecond
 	// requestRuns bounds the runs of one request frame.
 	requestRuns = 64
 	// answerBuffers bounds the answers that a page stream holds unprocessed.

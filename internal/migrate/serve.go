@@ -38,7 +38,7 @@ type pageServer struct {
 	key     pagecache.Key
 	rate    uint64
 	frozen  chan struct{} // closed at the freeze
-	ceded   chan struct{} // closed at the commit
+	ceded   chan struct{} // closed behind the commit
 	opening sync.Once
 	ceding  sync.Once
 	thawed  context.Context

@@ -24,7 +24,7 @@ func (s *sender) act(a failover.Action) {
 		s.note(s.startFreeze())
 	case failover.ActionSendCommit:
 		s.tell(wire.Commit{Epoch: a.Epoch})
-		s.server.cede()
+		time.AfterFunc(resumeTime, s.server.cede)
 	case failover.ActionSendAbort:
 		s.tell(wire.Abort{Epoch: a.Epoch, Reason: a.Reason})
 	case failover.ActionSendReleased:
