@@ -409,6 +409,12 @@ func vmms(v *vm.VM) []string {
 }
 
 // describe logs the figures of a move.
+// stoodStill is the time from STOP to RESUME, in ms, by the VMMs' own time stamps:
+// here both hosts have one clock.
+func stoodStill(sent migrate.Report) float64 {
+	return float64(sent.ResumedAt.Sub(sent.StoppedAt).Microseconds()) / 1000
+}
+
 func (m *mover) describe(sent, received migrate.Report) {
 	m.t.Helper()
 	seen, err := m.pair.Beats.Switch(m.pair.Source().Stream())
@@ -416,6 +422,6 @@ func (m *mover) describe(sent, received migrate.Report) {
 		m.t.Error(err)
 		return
 	}
-	m.t.Logf("stopped %.1f ms, heartbeat gap %v, worst operation %v, total %.0f ms; zero %d, demand %d, bulk %d pages; faults %+v; load of the switch %+v",
-		sent.StoppedMS, seen.Gap, seen.Worst, sent.TotalMS, received.PagesZero, received.PagesDemand, received.PagesBulk, received.FaultUS.Remote, received.FaultUS.Zero)
+	m.t.Logf("stopped %.1f ms, by the VMMs %.1f ms, heartbeat gap %v, worst operation %v, total %.0f ms; zero %d, demand %d, bulk %d pages; faults %+v; load of the switch %+v",
+		sent.StoppedMS, stoodStill(sent), seen.Gap, seen.Worst, sent.TotalMS, received.PagesZero, received.PagesDemand, received.PagesBulk, received.FaultUS.Remote, received.FaultUS.Zero)
 }

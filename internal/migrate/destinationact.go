@@ -45,6 +45,7 @@ func (s *session) guestRan(err error) error {
 func (s *session) owned() error {
 	s.ownsGuest = true
 	s.report.Outcome = OutcomePending
+	s.report.ResumedAt = s.vmm.ResumedAt()
 	s.installer.start()
 	if s.about.Running && !s.isGone {
 		s.announce()

@@ -91,23 +91,27 @@ type Report struct {
 	// StoppedMS is the blackout by the source's clock: from QEMU's STOP to
 	// the arrival of RESUMED less half the round trip. The error bound is
 	// half the round trip.
-	StoppedMS        float64 `json:"stopped_ms"`
-	StoppedErrorMS   float64 `json:"stopped_error_ms"`
-	TotalMS          float64 `json:"total_ms"`
-	PagesTotal       uint64  `json:"pages_total"`
-	PagesZero        uint64  `json:"pages_zero"`
-	PagesCache       uint64  `json:"pages_cache"`
-	PagesDemand      uint64  `json:"pages_demand"`
-	PagesBulk        uint64  `json:"pages_bulk"`
-	PagesDiscarded   uint64  `json:"pages_discarded"`
-	PagesPoisoned    uint64  `json:"pages_poisoned"`
-	BytesSent        uint64  `json:"bytes_sent"`
-	BytesReceived    uint64  `json:"bytes_received"`
-	BytesRaw         uint64  `json:"bytes_raw"`
-	DigestMismatches uint64  `json:"digest_mismatches"`
-	Reconnects       uint64  `json:"reconnects"`
-	FaultUS          Faults  `json:"fault_us"`
-	Outcome          Outcome `json:"outcome"`
+	StoppedMS      float64 `json:"stopped_ms"`
+	StoppedErrorMS float64 `json:"stopped_error_ms"`
+	// StoppedAt and ResumedAt are the VMMs' own times of STOP and RESUME, each
+	// by the clock of its host. Only the source knows the first.
+	StoppedAt        time.Time `json:"stopped_at,omitzero"`
+	ResumedAt        time.Time `json:"resumed_at,omitzero"`
+	TotalMS          float64   `json:"total_ms"`
+	PagesTotal       uint64    `json:"pages_total"`
+	PagesZero        uint64    `json:"pages_zero"`
+	PagesCache       uint64    `json:"pages_cache"`
+	PagesDemand      uint64    `json:"pages_demand"`
+	PagesBulk        uint64    `json:"pages_bulk"`
+	PagesDiscarded   uint64    `json:"pages_discarded"`
+	PagesPoisoned    uint64    `json:"pages_poisoned"`
+	BytesSent        uint64    `json:"bytes_sent"`
+	BytesReceived    uint64    `json:"bytes_received"`
+	BytesRaw         uint64    `json:"bytes_raw"`
+	DigestMismatches uint64    `json:"digest_mismatches"`
+	Reconnects       uint64    `json:"reconnects"`
+	FaultUS          Faults    `json:"fault_us"`
+	Outcome          Outcome   `json:"outcome"`
 	// Reason says why the outcome is not "done", or how the guest ended.
 	Reason string `json:"reason,omitempty"`
 }

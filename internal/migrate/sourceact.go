@@ -153,6 +153,7 @@ func (s *sender) resumed(payload []byte) error {
 		_, rtt := s.link.RTT()
 		s.report.StoppedMS = milliseconds(arrived.Sub(s.stopped.Stopped) - rtt/2)
 		s.report.StoppedErrorMS = milliseconds(rtt / 2)
+		s.report.StoppedAt = s.stopped.Stopped
 	}
 	s.report.Outcome = OutcomePending
 	return err
@@ -192,6 +193,7 @@ func (s *sender) complete(payload []byte) error {
 	ours := s.report
 	s.report = theirs
 	s.report.VM, s.report.StoppedMS, s.report.StoppedErrorMS = ours.VM, ours.StoppedMS, ours.StoppedErrorMS
+	s.report.StoppedAt = ours.StoppedAt
 	s.report.BytesSent, s.report.BytesReceived = s.past.sent+s.link.BytesSent(), s.past.received+s.link.BytesReceived()
 	s.report.Outcome = OutcomeDone
 	return err

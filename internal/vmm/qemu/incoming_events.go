@@ -14,6 +14,7 @@ type eventLog struct {
 	log     string        // path of QEMU's log
 	loaded  chan error    // gets one value: how the load ended
 	resumed chan struct{} // closed at the first RESUME
+	ran     time.Time     // of it, by QEMU's clock; set before
 
 	// mu protects what follows.
 	mu       sync.Mutex
@@ -74,7 +75,7 @@ func (l *eventLog) drain(events <-chan qmp.Event) {
 func (l *eventLog) note(e qmp.Event) {
 	switch e.Name {
 	case "RESUME":
-		l.noteResume()
+		l.noteResume(e.Timestamp)
 	case "SHUTDOWN":
 		var data struct{ Reason string }
 		if json.Unmarshal(e.Data, &data) != nil || data.Reason == "" {
@@ -91,13 +92,14 @@ func (l *eventLog) note(e qmp.Event) {
 	}
 }
 
-func (l *eventLog) noteResume() {
+func (l *eventLog) noteResume(at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stray = l.stray || !l.expected
 	select {
 	case <-l.resumed:
 	default:
+		l.ran = at
 		close(l.resumed)
 	}
 }
@@ -159,6 +161,15 @@ func (i *Incoming) Exited() <-chan struct{} { return i.exited }
 // the switch is decided that is an error of somebody else at QEMU's monitor:
 // kill QEMU.
 func (i *Incoming) Resumed() <-chan struct{} { return i.events.resumed }
+
+// ResumedAt is when the guest began to run, by QEMU's clock; zero if it has
+// not.
+func (i *Incoming) ResumedAt() time.Time {
+	if !i.events.hasResumed() {
+		return time.Time{}
+	}
+	return i.events.ran
+}
 
 // Shutdown tells how QEMU came to its end. powerOff is true if the guest was
 // shut down in order: by itself, or by somebody who told QEMU to (reason is
