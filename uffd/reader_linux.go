@@ -1,10 +1,11 @@
 package uffd
 
 import (
+	"errors"
 	"fmt"
 	"os"
-	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -13,18 +14,22 @@ import (
 // Reader reads the events of one userfaultfd. One goroutine calls Read; any
 // may call Wakeup and Close.
 //
-// A wake-up is never lost: Wakeup first sets pending and then looks at
-// waiting, Read first sets waiting and then looks at pending, so that one of
-// them sees the other. At worst a Read returns an empty batch once more.
+// It waits in Go's own poller, not in a system call: the goroutine goes on in
+// the thread that hears of the fault, and what it starts runs there as well.
+// A wake-up is a read deadline in the past. None is lost: Wakeup first sets
+// pending and then looks at waiting, Read first sets waiting and then looks at
+// pending, so that one of them sees the other. At worst a Read returns an empty
+// batch once more.
 type Reader struct {
-	mu sync.Mutex // held by Read; protects fd, from being closed under it, and what follows
-	fd int        // a descriptor of the Reader's own: the Handle may be closed first
-
-	poll   [2]unix.PollFd
+	file   *os.File // of a descriptor of its own: the Handle may be closed first
+	conn   syscall.RawConn
 	buffer [readMessages * messageSize]byte
 
-	wakeMu sync.Mutex // protects event from being closed under Wakeup
-	event  int        // eventfd, -1 when closed
+	// Of the Read that is under way.
+	batch *Batch
+	err   error
+	fill  func(fd uintptr) bool // drainOnce
+	look  func(fd uintptr)      // the same, whatever it finds
 
 	pending atomic.Bool // Wakeup was called since Read last returned
 	waiting atomic.Bool // Read is about to wait, or does
@@ -43,14 +48,17 @@ func NewReader(h *Handle) (*Reader, error) {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("make userfaultfd non-blocking: %w", err)
 	}
-	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		_ = unix.Close(fd)
-		return nil, fmt.Errorf("create eventfd: %w", err)
+	r := &Reader{file: os.NewFile(uintptr(fd), "userfaultfd")}
+	r.fill = r.drainOnce
+	r.look = func(fd uintptr) { r.drainOnce(fd) }
+	err = r.file.SetReadDeadline(time.Time{}) // fails if it cannot be polled
+	if err == nil {
+		r.conn, err = r.file.SyscallConn()
 	}
-	r := &Reader{fd: fd, event: event}
-	r.poll[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
-	r.poll[1] = unix.PollFd{Fd: int32(event), Events: unix.POLLIN}
+	if err != nil {
+		_ = r.file.Close()
+		return nil, fmt.Errorf("create userfaultfd reader: %w", err)
+	}
 	return r, nil
 }
 
@@ -62,68 +70,68 @@ func NewReader(h *Handle) (*Reader, error) {
 // hold messages beside an error. The error wraps os.ErrClosed after Close; each
 // other one means that the userfaultfd cannot be served further.
 func (r *Reader) Read(b *Batch, timeout time.Duration) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	b.reset()
-	if r.closed.Load() {
+	r.batch, r.err = b, nil
+	err := r.wait(timeout)
+	r.waiting.Store(false)
+	r.pending.Swap(false)
+	switch {
+	case r.closed.Load():
 		return errReaderClosed
-	}
-	// Looking first costs nothing when faults are rare, since it is done before
-	// the wait and not between a fault and its answer, and saves the wait when
-	// they are frequent.
-	found, err := r.drain(b)
-	if err != nil {
-		return err
-	}
-	if timeout == 0 || found {
-		r.pending.Swap(false)
+	case r.err != nil:
+		return r.err
+	case err == nil || errors.Is(err, os.ErrDeadlineExceeded):
 		return nil
+	default:
+		return fmt.Errorf("read userfaultfd: %w", err)
 	}
-	if err := r.wait(timeout); err != nil {
-		return err
-	}
-	if r.closed.Load() {
-		return errReaderClosed
-	}
-	_, err = r.drain(b)
-	return err
 }
 
 var errReaderClosed = fmt.Errorf("read userfaultfd: %w", os.ErrClosed)
 
+// wait drains the queue, and waits for something to drain if it may.
+func (r *Reader) wait(timeout time.Duration) error {
+	if timeout == 0 {
+		return r.conn.Control(r.look)
+	}
+	var deadline time.Time
+	if timeout > 0 {
+		deadline = time.Now().Add(timeout)
+	}
+	if err := r.file.SetReadDeadline(deadline); err != nil {
+		return err
+	}
+	r.waiting.Store(true)
+	if r.pending.Load() {
+		return r.conn.Control(r.look)
+	}
+	return r.conn.Read(r.fill)
+}
+
+// drainOnce is called before the wait and whenever the poller reports
+// something. It ends the Read if there was anything.
+func (r *Reader) drainOnce(fd uintptr) (done bool) {
+	var found bool
+	found, r.err = r.drain(int(fd), r.batch)
+	return found || r.err != nil
+}
+
 // Wakeup makes the Read that waits, or else the next one, return without an
-// event. It costs a system call only if one waits.
+// event. It costs little unless one waits.
 func (r *Reader) Wakeup() {
 	if r.pending.Swap(true) || !r.waiting.Load() {
 		return
 	}
-	r.wakeMu.Lock()
-	defer r.wakeMu.Unlock()
-	if r.event >= 0 {
-		one := [8]byte{1}
-		// The only error is EAGAIN, of a counter that is full: readable as well.
-		_, _ = unix.Write(r.event, one[:])
-	}
+	_ = r.file.SetReadDeadline(time.Unix(1, 0)) // fails only when it is closed
 }
 
-// Close ends a Read that waits and releases the Reader's descriptors, but not
+// Close ends a Read that waits and releases the Reader's descriptor, but not
 // the Handle. Further calls do nothing.
 func (r *Reader) Close() error {
 	if r.closed.Swap(true) {
 		return nil
 	}
-	r.Wakeup()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.wakeMu.Lock()
-	defer r.wakeMu.Unlock()
-	event := r.event
-	r.event = -1
-	eventErr, err := unix.Close(event), unix.Close(r.fd)
-	if err == nil {
-		err = eventErr
-	}
-	if err != nil {
+	if err := r.file.Close(); err != nil {
 		return fmt.Errorf("close userfaultfd reader: %w", err)
 	}
 	return nil
@@ -131,9 +139,9 @@ func (r *Reader) Close() error {
 
 // drain reads until the queue is empty, which a short read shows, or the batch
 // is full, and reports whether there was anything.
-func (r *Reader) drain(b *Batch) (found bool, err error) {
+func (r *Reader) drain(fd int, b *Batch) (found bool, err error) {
 	for range maxBatchMessages / readMessages {
-		n, err := unix.Read(r.fd, r.buffer[:])
+		n, err := unix.Read(fd, r.buffer[:])
 		switch err {
 		case nil:
 		case unix.EAGAIN:
@@ -152,44 +160,4 @@ func (r *Reader) drain(b *Batch) (found bool, err error) {
 		}
 	}
 	return found, nil
-}
-
-// wait returns when there is an event, a wake-up or the end of the timeout.
-func (r *Reader) wait(timeout time.Duration) error {
-	r.waiting.Store(true)
-	err := r.pollUntil(timeout)
-	r.waiting.Store(false)
-	r.pending.Swap(false)
-	if err != nil {
-		return fmt.Errorf("wait for userfaultfd: %w", err)
-	}
-	if r.poll[1].Revents != 0 {
-		var count [8]byte
-		_, _ = unix.Read(r.event, count[:]) // empties the counter
-	}
-	if r.poll[0].Revents&^unix.POLLIN != 0 {
-		return fmt.Errorf("wait for userfaultfd: poll reports %#x (is the handshake done?)", r.poll[0].Revents)
-	}
-	return nil
-}
-
-// pollUntil goes on after signals until the timeout, but not for a wake-up
-// that was announced before waiting was set.
-func (r *Reader) pollUntil(timeout time.Duration) error {
-	r.poll[0].Revents, r.poll[1].Revents = 0, 0
-	var end time.Time
-	if timeout > 0 {
-		end = time.Now().Add(timeout)
-	}
-	for !r.pending.Load() {
-		var limit *unix.Timespec
-		if timeout > 0 {
-			left := unix.NsecToTimespec(int64(max(time.Until(end), 0)))
-			limit = &left
-		}
-		if _, err := unix.Ppoll(r.poll[:], limit, nil); err != unix.EINTR {
-			return err
-		}
-	}
-	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -27,7 +26,7 @@ import (
 //     a fault waits for one run at the most.
 //  5. Ask for more of the background while the window has room.
 //
-// All of it is one goroutine on a thread of its own, so a REMOVE that was read
+// All of it is one goroutine, so a REMOVE that was read
 // is applied before anything else is installed, without a lock.
 type installer struct {
 	handle    *uffd.Handle
@@ -104,8 +103,6 @@ func (in *installer) start() {
 // run serves until every page is known and the guest runs here, or until ctx
 // ends. An error means that pages cannot be installed any more.
 func (in *installer) run(ctx context.Context) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	stop := context.AfterFunc(ctx, in.reader.Wakeup)
 	defer stop()
 	for {
