@@ -21,7 +21,7 @@ const (
 	demandTarget = time.Millisecond
 	// stormTime is how long the background waits behind the resume, and
 	// stormRecheck how often the installer looks whether it is over.
-	stormTime    = 100 * time.Millisecond
+	stormTime    = 200 * time.Millisecond
 	stormRecheck = 2 * time.Millisecond
 	// hotTime is how long behind the resume a fault counts as one of those
 	// that the guest's clients wait for.
