@@ -91,7 +91,7 @@ func Receive(ctx context.Context, cfg ReceiveConfig) (Report, error) {
 		report: Report{VM: cfg.VM, Outcome: OutcomeAborted},
 	}
 	err = r.run(ctx)
-	r.report.TotalMS = milliseconds(time.Since(r.start))
+	r.report.TotalMS, r.report.CPUSeconds = milliseconds(time.Since(r.start)), cpuSeconds()
 	if err != nil {
 		r.report.Reason = err.Error()
 	}

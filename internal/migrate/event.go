@@ -95,23 +95,26 @@ type Report struct {
 	StoppedErrorMS float64 `json:"stopped_error_ms"`
 	// StoppedAt and ResumedAt are the VMMs' own times of STOP and RESUME, each
 	// by the clock of its host. Only the source knows the first.
-	StoppedAt        time.Time `json:"stopped_at,omitzero"`
-	ResumedAt        time.Time `json:"resumed_at,omitzero"`
-	TotalMS          float64   `json:"total_ms"`
-	PagesTotal       uint64    `json:"pages_total"`
-	PagesZero        uint64    `json:"pages_zero"`
-	PagesCache       uint64    `json:"pages_cache"`
-	PagesDemand      uint64    `json:"pages_demand"`
-	PagesBulk        uint64    `json:"pages_bulk"`
-	PagesDiscarded   uint64    `json:"pages_discarded"`
-	PagesPoisoned    uint64    `json:"pages_poisoned"`
-	BytesSent        uint64    `json:"bytes_sent"`
-	BytesReceived    uint64    `json:"bytes_received"`
-	BytesRaw         uint64    `json:"bytes_raw"`
-	DigestMismatches uint64    `json:"digest_mismatches"`
-	Reconnects       uint64    `json:"reconnects"`
-	FaultUS          Faults    `json:"fault_us"`
-	Outcome          Outcome   `json:"outcome"`
+	StoppedAt time.Time `json:"stopped_at,omitzero"`
+	ResumedAt time.Time `json:"resumed_at,omitzero"`
+	TotalMS   float64   `json:"total_ms"`
+	// CPUSeconds is what the engine's process has used, user and kernel time,
+	// without the VMM.
+	CPUSeconds       float64 `json:"cpu_seconds"`
+	PagesTotal       uint64  `json:"pages_total"`
+	PagesZero        uint64  `json:"pages_zero"`
+	PagesCache       uint64  `json:"pages_cache"`
+	PagesDemand      uint64  `json:"pages_demand"`
+	PagesBulk        uint64  `json:"pages_bulk"`
+	PagesDiscarded   uint64  `json:"pages_discarded"`
+	PagesPoisoned    uint64  `json:"pages_poisoned"`
+	BytesSent        uint64  `json:"bytes_sent"`
+	BytesReceived    uint64  `json:"bytes_received"`
+	BytesRaw         uint64  `json:"bytes_raw"`
+	DigestMismatches uint64  `json:"digest_mismatches"`
+	Reconnects       uint64  `json:"reconnects"`
+	FaultUS          Faults  `json:"fault_us"`
+	Outcome          Outcome `json:"outcome"`
 	// Reason says why the outcome is not "done", or how the guest ended.
 	Reason string `json:"reason,omitempty"`
 }

@@ -97,7 +97,7 @@ func Send(ctx context.Context, cfg SendConfig) (Report, error) {
 		report: Report{VM: cfg.VM, Outcome: OutcomeAborted},
 	}
 	err = s.run(ctx)
-	s.report.TotalMS = milliseconds(time.Since(s.start))
+	s.report.TotalMS, s.report.CPUSeconds = milliseconds(time.Since(s.start)), cpuSeconds()
 	if err != nil {
 		s.report.Reason = err.Error()
 	}

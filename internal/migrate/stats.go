@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+	"golang.org/x/sys/unix"
 )
 
 // origin says where the content of a page came from.
@@ -93,4 +94,13 @@ func (c *counters) fill(r *Report) {
 	r.PagesDiscarded, r.PagesPoisoned = c.discarded, c.poisoned
 	r.BytesRaw, r.DigestMismatches, r.Reconnects = c.raw, c.mismatches, c.reconnects
 	r.FaultUS = Faults{Zero: latencies(c.faultZero), Remote: latencies(c.faultWire)}
+}
+
+// cpuSeconds returns the user and kernel time that this process has used.
+func cpuSeconds() float64 {
+	var u unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
 }
