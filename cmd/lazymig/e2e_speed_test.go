@@ -48,9 +48,9 @@ func median[T int64 | float64 | time.Duration](list []T) T {
 // was measured. What fails here is what no noisy machine explains.
 func TestSwitch(t *testing.T) {
 	const (
-		blackout = 150.0 // ms, STOP to RESUME
-		gap      = time.Second
-		worst    = 2 * time.Second
+		blackout = 60.0 // ms, STOP to RESUME
+		gap      = 500 * time.Millisecond
+		worst    = time.Second
 		memory   = 150<<20 + 1<<30/100 // bytes a side, without guest RAM
 	)
 	m := newMover(t, bench.Config{DiskMiB: 64})

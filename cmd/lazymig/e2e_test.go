@@ -408,13 +408,13 @@ func vmms(v *vm.VM) []string {
 	return found
 }
 
-// describe logs the figures of a move.
 // stoodStill is the time from STOP to RESUME, in ms, by the VMMs' own time stamps:
 // here both hosts have one clock.
 func stoodStill(sent migrate.Report) float64 {
 	return float64(sent.ResumedAt.Sub(sent.StoppedAt).Microseconds()) / 1000
 }
 
+// describe logs the figures of a move.
 func (m *mover) describe(sent, received migrate.Report) {
 	m.t.Helper()
 	seen, err := m.pair.Beats.Switch(m.pair.Source().Stream())

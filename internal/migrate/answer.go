@@ -261,6 +261,7 @@ func (in *installer) askAhead() {
 	ahead := hotRuns(in.hot, func(p lazymig.PageNumber) bool { return !in.table.known(p) })
 	for _, run := range ahead.Runs {
 		in.request(run)
+		in.counters.count(&in.counters.ahead, run.Count)
 	}
 	in.link.ahead <- ahead
 }

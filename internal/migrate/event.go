@@ -100,12 +100,15 @@ type Report struct {
 	TotalMS   float64   `json:"total_ms"`
 	// CPUSeconds is what the engine's process has used, user and kernel time,
 	// without the VMM.
-	CPUSeconds       float64 `json:"cpu_seconds"`
-	PagesTotal       uint64  `json:"pages_total"`
-	PagesZero        uint64  `json:"pages_zero"`
-	PagesCache       uint64  `json:"pages_cache"`
-	PagesDemand      uint64  `json:"pages_demand"`
-	PagesBulk        uint64  `json:"pages_bulk"`
+	CPUSeconds  float64 `json:"cpu_seconds"`
+	PagesTotal  uint64  `json:"pages_total"`
+	PagesZero   uint64  `json:"pages_zero"`
+	PagesCache  uint64  `json:"pages_cache"`
+	PagesDemand uint64  `json:"pages_demand"`
+	PagesBulk   uint64  `json:"pages_bulk"`
+	// PagesAhead of PagesBulk are the hot set: asked for before the switch. Only
+	// the destination counts them.
+	PagesAhead       uint64  `json:"pages_ahead"`
 	PagesDiscarded   uint64  `json:"pages_discarded"`
 	PagesPoisoned    uint64  `json:"pages_poisoned"`
 	BytesSent        uint64  `json:"bytes_sent"`

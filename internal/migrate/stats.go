@@ -32,6 +32,7 @@ type counters struct {
 	pages      [origins]uint64
 	discarded  uint64
 	poisoned   uint64
+	ahead      uint64 // pages of the hot set that were asked for
 	raw        uint64 // bytes of page content that came over the wire
 	mismatches uint64
 	surprises  uint64 // pages that were present although nobody installed them
@@ -92,6 +93,7 @@ func (c *counters) fill(r *Report) {
 	defer c.mu.Unlock()
 	r.PagesZero, r.PagesDemand, r.PagesBulk = c.pages[fromZero], c.pages[fromDemand], c.pages[fromBulk]
 	r.PagesDiscarded, r.PagesPoisoned = c.discarded, c.poisoned
+	r.PagesAhead = c.ahead
 	r.BytesRaw, r.DigestMismatches, r.Reconnects = c.raw, c.mismatches, c.reconnects
 	r.FaultUS = Faults{Zero: latencies(c.faultZero), Remote: latencies(c.faultWire)}
 }
