@@ -37,8 +37,9 @@ var allowed = map[string][]string{
 	"failover":      {".", "golang.org/x/sys/..."},
 
 	"internal/wire":     {"."},
+	"internal/vmm":      {".", "golang.org/x/sys/..."},
 	"internal/vmm/qmp":  {".", "golang.org/x/sys/..."},
-	"internal/vmm/qemu": {".", "./uffd", "./internal/vmm/qmp", "golang.org/x/sys/..."},
+	"internal/vmm/qemu": {".", "./uffd", "./internal/vmm", "./internal/vmm/qmp", "golang.org/x/sys/..."},
 	"internal/migrate":  {"*", "!./bench/...", "!./cmd/...", "!./internal/agent/..."},
 	"internal/agent":    {".", "./internal/migrate", "./quictransport", "golang.org/x/sys/..."},
 

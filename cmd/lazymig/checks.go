@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/lazymig/lazymig/internal/migrate"
-	"github.com/lazymig/lazymig/internal/vmm/qemu"
+	"github.com/lazymig/lazymig/internal/vmm"
 )
 
 // Columns of the table of checks; with the gaps, 80 in all.
@@ -17,7 +17,7 @@ const (
 )
 
 // isPassed reports whether an event is a check that found nothing.
-func isPassed(e migrate.Event) bool { return e.Check != nil && e.Check.Status == qemu.StatusOK }
+func isPassed(e migrate.Event) bool { return e.Check != nil && e.Check.Status == vmm.StatusOK }
 
 // writeChecks prints the preflight as a table, with what to do.
 func writeChecks(out io.Writer, checks []migrate.Event) {

@@ -15,6 +15,7 @@ import (
 	"github.com/lazymig/lazymig"
 	"github.com/lazymig/lazymig/bench/link"
 	"github.com/lazymig/lazymig/internal/migrate"
+	"github.com/lazymig/lazymig/internal/vmm"
 	"github.com/lazymig/lazymig/internal/vmm/qemu"
 	"github.com/lazymig/lazymig/internal/wire"
 	"github.com/lazymig/lazymig/quictransport"
@@ -168,12 +169,11 @@ func (m *mover) hostileDestination(play func(*quictransport.Link) []appender, co
 func TestHostileSource(t *testing.T) {
 	m := newMover(t, smallGuest())
 	about := m.describeGuest()
-	small := about
-	small.RAM = []qemu.RAMBlock{{ID: "ram0", Size: 1 << 62, PageSize: lazymig.PageSize}}
-	huge, err := json.Marshal(small)
-	if err != nil {
-		t.Fatal(err)
-	}
+	large, other := about, about
+	large.Layout = lazymig.Layout{{Name: "ram0", Size: 1 << 62}}
+	other.Layout = lazymig.Layout{{Name: "ram0", Size: 1 << 20}}
+	alien := about
+	alien.Kind = "abacus"
 	t.Run("waits on", func(t *testing.T) {
 		m := m.in(t)
 		receive, address := m.receiveOnLoopback(t.TempDir())
@@ -186,7 +186,7 @@ func TestHostileSource(t *testing.T) {
 			"truncated offer":           {cut{wire.Offer{Document: []byte("{}")}}},
 			"an offer that is no JSON":  {wire.Offer{Document: []byte("{")}},
 			"an offer without memory":   {wire.Offer{Document: []byte("{}")}},
-			"an offer of 4 EiB":         {wire.Offer{Document: huge}},
+			"an offer of 4 EiB":         {wire.Offer{Document: mustMarshal(t, large)}},
 			"a dry run without a guest": {wire.Offer{DryRun: true, Document: []byte("{}")}},
 		} {
 			before := receive.count("offered nothing")
@@ -207,12 +207,14 @@ func TestHostileSource(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	offer := wire.Offer{Document: mustMarshal(t, about)}
 	for name, x := range map[string]struct {
-		early []appender // behind the offer
-		late  []appender // behind the verdict
-		page  appender   // on a page stream, behind the verdict
+		offer *vmm.Description // nil: what the source would offer
+		early []appender       // behind the offer
+		late  []appender       // behind the verdict
+		page  appender         // on a page stream, behind the verdict
 	}{
+		"another layout":            {offer: &other},
+		"another kind of VMM":       {offer: &alien},
 		"state before the verdict":  {early: []appender{wire.DeviceState{Data: []byte("state")}}},
 		"commit before the verdict": {early: []appender{wire.Commit{Epoch: 1}}},
 		"commit before the state":   {late: []appender{wire.Commit{Epoch: 1}}},
@@ -225,6 +227,10 @@ func TestHostileSource(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			m := m.in(t)
 			receive, address := m.receiveOnLoopback(t.TempDir())
+			offer := wire.Offer{Document: mustMarshal(t, about)}
+			if x.offer != nil {
+				offer.Document = mustMarshal(t, x.offer)
+			}
 			l := m.hostileSource(address, append([]appender{offer}, x.early...))
 			if x.early == nil {
 				if _, _, err := wire.ReadFrameOf(l.Control(), nil, wire.TypeVerdict); err != nil {
@@ -264,7 +270,7 @@ func mustMarshal(t *testing.T, v any) []byte {
 }
 
 // describeGuest returns what a source would offer.
-func (m *mover) describeGuest() qemu.Description {
+func (m *mover) describeGuest() vmm.Description {
 	m.t.Helper()
 	g, err := qemu.Attach(m.ctx, m.pair.Source().QMPPath())
 	if err != nil {
@@ -275,7 +281,7 @@ func (m *mover) describeGuest() qemu.Description {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	return about
+	return vmm.Description{Kind: vmm.KindQEMU, Running: about.Running, Layout: about.Layout(), Details: mustMarshal(m.t, about)}
 }
 
 // receiveOnLoopback starts a receive that hostile sources can reach. Its VMM

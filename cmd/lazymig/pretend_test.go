@@ -10,7 +10,7 @@ import (
 
 	"github.com/lazymig/lazymig/internal/agent"
 	"github.com/lazymig/lazymig/internal/migrate"
-	"github.com/lazymig/lazymig/internal/vmm/qemu"
+	"github.com/lazymig/lazymig/internal/vmm"
 )
 
 // pretend is lazymig with an engine that only tells. What it tells is decided
@@ -77,13 +77,13 @@ func pretendEngine(ctx context.Context, job agent.Job, publish func(string, any)
 }
 
 func pretendChecks(vm string, tell func(migrate.Event), end func(migrate.Outcome, error) agent.Exit) agent.Exit {
-	check := func(side string, c qemu.Check) { tell(migrate.Event{Event: migrate.EventCheck, Side: side, Check: &c}) }
-	check("source", qemu.Check{Name: "ram-shared", Status: qemu.StatusOK, Detail: "ram0 is a shared file, /dev/shm/" + strings.Repeat("long", 20)})
+	check := func(side string, c vmm.Check) { tell(migrate.Event{Event: migrate.EventCheck, Side: side, Check: &c}) }
+	check("source", vmm.Check{Name: "ram-shared", Status: vmm.StatusOK, Detail: "ram0 is a shared file, /dev/shm/" + strings.Repeat("long", 20)})
 	if vm == vmPasses {
 		return end(migrate.OutcomeChecked, nil)
 	}
-	check("destination", qemu.Check{
-		Name: "space", Status: qemu.StatusRefused, Detail: "/dev/shm has 1.0 GiB free and the guest has allocated 2.0 GiB",
+	check("destination", vmm.Check{
+		Name: "space", Status: vmm.StatusRefused, Detail: "/dev/shm has 1.0 GiB free and the guest has allocated 2.0 GiB",
 		Fix: "make room, or mount it with a larger size: mount -o remount,size=8G /dev/shm",
 	})
 	return end(migrate.OutcomeAborted, errors.New("the destination refuses: space"))

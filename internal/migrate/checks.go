@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/lazymig/lazymig/internal/vmm/qemu"
+	"github.com/lazymig/lazymig/internal/vmm"
 )
 
 // RefusedError is returned when a check refuses the migration. Nothing was
@@ -13,7 +13,7 @@ type RefusedError struct {
 	// Side is "source" or "destination".
 	Side string
 	// Checks are those that refuse.
-	Checks []qemu.Check
+	Checks []vmm.Check
 }
 
 // Error names the first reasons.
@@ -30,11 +30,11 @@ func (e *RefusedError) Hint() string { return e.Checks[0].Fix }
 
 // reportChecks tells the checks of one side and returns a *RefusedError if one
 // refuses.
-func reportChecks(report func(Event), side string, checks []qemu.Check) error {
-	var refused []qemu.Check
+func reportChecks(report func(Event), side string, checks []vmm.Check) error {
+	var refused []vmm.Check
 	for _, c := range checks {
 		report(Event{Event: EventCheck, Side: side, Check: &c})
-		if c.Status == qemu.StatusRefused {
+		if c.Status == vmm.StatusRefused {
 			refused = append(refused, c)
 		}
 	}

@@ -13,7 +13,7 @@ import (
 
 	"github.com/lazymig/lazymig"
 	"github.com/lazymig/lazymig/failover"
-	"github.com/lazymig/lazymig/internal/vmm/qemu"
+	"github.com/lazymig/lazymig/internal/vmm"
 	"github.com/lazymig/lazymig/internal/wire"
 	"github.com/lazymig/lazymig/pagecache"
 	"github.com/lazymig/lazymig/quictransport"
@@ -226,8 +226,8 @@ func (r *receiver) serve(ctx context.Context, a arrival) (again bool, err error)
 }
 
 // offered waits for the description of the guest.
-func (r *receiver) offered(ctx context.Context, link *quictransport.Link, frames <-chan inbound) (wire.Offer, qemu.Description, error) {
-	var about qemu.Description
+func (r *receiver) offered(ctx context.Context, link *quictransport.Link, frames <-chan inbound) (wire.Offer, vmm.Description, error) {
+	var about vmm.Description
 	timeout := time.After(offerTimeout)
 	select {
 	case f := <-frames:
@@ -241,7 +241,7 @@ func (r *receiver) offered(ctx context.Context, link *quictransport.Link, frames
 		if err := json.Unmarshal(offer.Document, &about); err != nil {
 			return offer, about, fmt.Errorf("%w: description of the guest: %w", wire.ErrMalformed, err)
 		}
-		return offer, about, about.Layout().Validate()
+		return offer, about, about.Layout.Validate()
 	case <-link.Done():
 		return wire.Offer{}, about, link.Err()
 	case <-timeout:
@@ -252,15 +252,13 @@ func (r *receiver) offered(ctx context.Context, link *quictransport.Link, frames
 }
 
 // incoming reads the VMM's command line. Nothing is made yet.
-func (r *receiver) incoming() (*qemu.Incoming, error) {
+func (r *receiver) incoming() (destinationVMM, error) {
 	var tag [4]byte
 	if _, err := rand.Read(tag[:]); err != nil {
 		return nil, err
 	}
 	r.tag = hex.EncodeToString(tag[:])
-	return qemu.NewIncoming(qemu.IncomingConfig{
-		Args: r.cfg.Args, Dir: r.dir, Tag: r.tag, OOMScoreAdj: r.cfg.OOMScoreAdj,
-	})
+	return r.cfg.incoming(r.dir, r.tag)
 }
 
 func (r *receiver) message(text string) { r.cfg.Report(Event{Event: EventMessage, Message: text}) }

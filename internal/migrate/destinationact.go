@@ -10,7 +10,7 @@ import (
 
 	"github.com/lazymig/lazymig"
 	"github.com/lazymig/lazymig/failover"
-	"github.com/lazymig/lazymig/internal/vmm/qemu"
+	"github.com/lazymig/lazymig/internal/vmm"
 	"github.com/lazymig/lazymig/internal/wire"
 )
 
@@ -27,7 +27,7 @@ func (s *session) guestRan(err error) error {
 	if err == nil {
 		return s.ensureOwned()
 	}
-	if !errors.Is(err, qemu.ErrMayHaveRun) {
+	if !errors.Is(err, vmm.ErrMayHaveRun) {
 		s.failure = err
 		return s.step(failover.EventRunFailed, err.Error())
 	}

@@ -16,7 +16,7 @@ import (
 func (s *session) run(ctx context.Context) error {
 	s.spec = KeeperSpec{
 		VM: s.cfg.VM, StateDir: s.cfg.StateDir, Address: s.cfg.Listen, Peer: s.cfg.Peer,
-		Session: s.hello.Session, ID: s.hello.VM, Epoch: s.hello.Epoch, Remove: s.leftovers(), QMP: s.vmm.QMPPath(), Tag: s.tag,
+		Session: s.hello.Session, ID: s.hello.VM, Epoch: s.hello.Epoch, Remove: s.leftovers(), Monitor: s.vmm.MonitorPath(), Kind: s.about.Kind, Tag: s.tag,
 	}
 	if s.cfg.Identity.Insecure {
 		s.spec.Key = s.key

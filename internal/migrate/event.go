@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"github.com/lazymig/lazymig"
-	"github.com/lazymig/lazymig/internal/vmm/qemu"
+	"github.com/lazymig/lazymig/internal/vmm"
 )
 
 // Kinds of Event.
@@ -22,9 +22,9 @@ type Event struct {
 	Event string    `json:"event"`
 	Time  time.Time `json:"time"`
 	// State is the state of this side's machine, such as "frozen".
-	State    string      `json:"state,omitempty"`
-	Progress *Progress   `json:"progress,omitempty"`
-	Check    *qemu.Check `json:"check,omitempty"`
+	State    string     `json:"state,omitempty"`
+	Progress *Progress  `json:"progress,omitempty"`
+	Check    *vmm.Check `json:"check,omitempty"`
 	// Side says whose check it is: "source" or "destination".
 	Side    string  `json:"side,omitempty"`
 	Message string  `json:"message,omitempty"`

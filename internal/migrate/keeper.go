@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lazymig/lazymig/failover"
+	"github.com/lazymig/lazymig/internal/vmm"
 	"github.com/lazymig/lazymig/internal/vmm/qemu"
 	"github.com/lazymig/lazymig/internal/wire"
 	"github.com/lazymig/lazymig/quictransport"
@@ -179,8 +180,8 @@ func (k *keeper) resumeGuest() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), rollbackTimeout)
 	defer cancel()
-	guest, err := qemu.Reattach(ctx, *k.spec.Thaw)
-	if errors.Is(err, qemu.ErrVMMGone) {
+	guest, err := reattach(ctx, k.spec.Kind, k.spec.Thaw)
+	if errors.Is(err, vmm.ErrGone) {
 		return nil
 	}
 	if err != nil {
@@ -199,7 +200,7 @@ func (k *keeper) killVMM() error {
 		return fmt.Errorf("kill the VMM of the destination: %w", err)
 	}
 	var errs []error
-	for _, path := range append(k.spec.Remove, k.spec.QMP) {
+	for _, path := range append(k.spec.Remove, k.spec.Monitor) {
 		if err := os.Remove(path); !errors.Is(err, os.ErrNotExist) {
 			errs = append(errs, err)
 		}

@@ -1,8 +1,10 @@
 package migrate
 
 import (
+	"encoding/json"
+
 	"github.com/lazymig/lazymig"
-	"github.com/lazymig/lazymig/internal/vmm/qemu"
+	"github.com/lazymig/lazymig/internal/vmm"
 )
 
 // KeeperSpec is what a keeper process must know to finish what an engine that
@@ -19,12 +21,15 @@ type KeeperSpec struct {
 	StateDir string `json:"state_dir"`
 	// PID is the VMM's, once there is one.
 	PID int `json:"pid,omitempty"`
-	// QMP is a monitor that the keeper can use when the engine is gone.
-	QMP string `json:"qmp,omitempty"`
+	// Monitor is the socket of a monitor that the keeper can use when the
+	// engine is gone.
+	Monitor string `json:"monitor,omitempty"`
 	// Tag marks the VMM that a destination starts, before its PID is known.
 	Tag string `json:"tag,omitempty"`
+	// Kind is the kind of the VMM.
+	Kind vmm.Kind `json:"kind,omitempty"`
 	// Thaw says how to let the guest at the source go on.
-	Thaw *qemu.ThawState `json:"thaw,omitempty"`
+	Thaw json.RawMessage `json:"thaw,omitempty"`
 	// Remove lists the files that a destination without a guest leaves behind.
 	Remove []string `json:"remove,omitempty"`
 

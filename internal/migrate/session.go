@@ -10,7 +10,7 @@ import (
 
 	"github.com/lazymig/lazymig"
 	"github.com/lazymig/lazymig/failover"
-	"github.com/lazymig/lazymig/internal/vmm/qemu"
+	"github.com/lazymig/lazymig/internal/vmm"
 	"github.com/lazymig/lazymig/internal/wire"
 	"github.com/lazymig/lazymig/quictransport"
 	"github.com/lazymig/lazymig/uffd"
@@ -20,7 +20,7 @@ import (
 type session struct {
 	*receiver
 	hello  wire.Hello
-	about  qemu.Description // of the source's guest
+	about  vmm.Description // of the source's guest
 	layout lazymig.Layout
 	driver *failover.Driver
 	spec   KeeperSpec
@@ -29,7 +29,7 @@ type session struct {
 	control *control
 	frames  chan inbound
 
-	vmm       *qemu.Incoming
+	vmm       destinationVMM
 	arming    context.CancelFunc // ends the preparation that is under way
 	armed     chan armResult
 	handle    *uffd.Handle
@@ -64,14 +64,14 @@ type session struct {
 // armResult is the end of the VMM's preparation.
 type armResult struct {
 	handle   *uffd.Handle
-	mappings []qemu.Mapping
-	checks   []qemu.Check
+	mappings []vmm.Mapping
+	checks   []vmm.Check
 	err      error
 }
 
-func newSession(r *receiver, a arrival, c *control, frames chan inbound, about qemu.Description) (*session, error) {
+func newSession(r *receiver, a arrival, c *control, frames chan inbound, about vmm.Description) (*session, error) {
 	s := &session{
-		receiver: r, hello: a.hello, about: about, layout: about.Layout(),
+		receiver: r, hello: a.hello, about: about, layout: about.Layout,
 		link: a.link, control: c, frames: frames,
 		armed: make(chan armResult, 1), ended: make(chan error, 1), ran: make(chan error, 1),
 		counters: newCounters(),
@@ -123,7 +123,7 @@ func (s *session) verdict(r armResult) wire.Verdict {
 	checks := r.checks
 	var refused *RefusedError
 	if r.err != nil && !errors.As(r.err, &refused) {
-		checks = append(checks, qemu.Check{Name: "destination", Status: qemu.StatusRefused, Detail: r.err.Error(), Fix: hintOf(r.err)})
+		checks = append(checks, vmm.Check{Name: "destination", Status: vmm.StatusRefused, Detail: r.err.Error(), Fix: hintOf(r.err)})
 	}
 	document, err := json.Marshal(checks)
 	if err != nil || len(checks) == 0 {

@@ -12,8 +12,7 @@ import (
 
 	"github.com/lazymig/lazymig"
 	"github.com/lazymig/lazymig/failover"
-	"github.com/lazymig/lazymig/internal/vmm/qemu"
-	"github.com/lazymig/lazymig/internal/vmm/qmp"
+	"github.com/lazymig/lazymig/internal/vmm"
 	"github.com/lazymig/lazymig/internal/wire"
 	"github.com/lazymig/lazymig/pagecache"
 	"github.com/lazymig/lazymig/quictransport"
@@ -26,10 +25,10 @@ type sender struct {
 	dir   string
 	start time.Time
 
-	guest  *qemu.Guest
-	about  qemu.Description
+	guest  sourceVMM
+	about  vmm.Description
 	layout lazymig.Layout
-	memory *qemu.FileMemory
+	memory guestMemory
 	lost   *poisonList
 	device *os.File
 
@@ -50,8 +49,9 @@ type sender struct {
 	freeze  context.CancelFunc // ends the capture that is under way
 	digest  [32]byte           // of the device state
 	loaded  *[32]byte          // what the destination says that it is
-	events  *qmp.Subscription  // of the frozen VMM
-	stopped qemu.Frozen
+	stirred <-chan struct{}    // somebody has let the frozen VMM run
+	unwatch func()             // ends stirred; nil before there is one
+	stopped vmm.Frozen
 	exited  <-chan struct{} // of the VMM, until it was seen
 
 	deadline   *time.Timer // of the verdict, the capture, then READY
@@ -77,7 +77,7 @@ type linked struct {
 
 // freezeResult is the end of a capture.
 type freezeResult struct {
-	frozen qemu.Frozen
+	frozen vmm.Frozen
 	digest [32]byte
 	err    error
 }
@@ -137,13 +137,13 @@ func (s *sender) open(ctx context.Context) (err error) {
 	if s.journal, err = failover.OpenJournal(s.dir); err != nil {
 		return err
 	}
-	if s.guest, err = qemu.Attach(ctx, s.cfg.QMP); err != nil {
+	if s.guest, err = s.cfg.attach(ctx); err != nil {
 		return err
 	}
 	if s.about, err = s.guest.Describe(ctx); err != nil {
 		return fmt.Errorf("look at the guest: %w", err)
 	}
-	s.layout = s.about.Layout()
+	s.layout = s.about.Layout
 	s.report.PagesTotal = s.layout.Pages()
 	if s.lost, err = openPoisonList(filepath.Join(s.dir, poisonedFile), s.layout); err != nil {
 		return err
@@ -261,7 +261,7 @@ func (s *sender) verdict(payload []byte) error {
 	if err != nil {
 		return err
 	}
-	var checks []qemu.Check
+	var checks []vmm.Check
 	if err := json.Unmarshal(v.Document, &checks); err != nil {
 		return fmt.Errorf("read the destination's checks: %w", err)
 	}
@@ -296,8 +296,8 @@ func (s *sender) close() error {
 	if s.device != nil {
 		errs = append(errs, s.device.Close())
 	}
-	if s.events != nil {
-		s.events.Close()
+	if s.unwatch != nil {
+		s.unwatch()
 	}
 	if s.guest != nil {
 		errs = append(errs, s.guest.Close())

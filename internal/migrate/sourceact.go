@@ -10,8 +10,7 @@ import (
 
 	"github.com/lazymig/lazymig"
 	"github.com/lazymig/lazymig/failover"
-	"github.com/lazymig/lazymig/internal/vmm/qemu"
-	"github.com/lazymig/lazymig/internal/vmm/qmp"
+	"github.com/lazymig/lazymig/internal/vmm"
 	"github.com/lazymig/lazymig/internal/wire"
 	"github.com/lazymig/lazymig/quictransport"
 )
@@ -84,7 +83,7 @@ func (s *sender) startFreeze() error {
 func (s *sender) captured(r freezeResult) error {
 	s.freeze()
 	s.freeze = nil
-	if errors.Is(r.err, qemu.ErrResumedBySomeone) {
+	if errors.Is(r.err, vmm.ErrResumedBySomeone) {
 		s.failure = r.err
 		return s.step(failover.EventGuestResumedBySomeone, r.err.Error())
 	}
@@ -98,32 +97,19 @@ func (s *sender) captured(r freezeResult) error {
 	if !r.frozen.WasRunning {
 		s.deadline.Reset(s.cfg.ReadyTimeout)
 	}
-	s.events = s.guest.Events()
+	s.stirred, s.unwatch = s.guest.WatchResume()
 	return s.step(failover.EventGuestFrozen, "")
 }
 
 // errOtherState aborts a migration whose destination has loaded other bytes.
 var errOtherState = fmt.Errorf("%w: the destination loaded something else", ErrDeviceState)
 
-// watched has what the monitor of the frozen VMM says: nothing, unless somebody
-// continues its process.
-func (s *sender) watched() <-chan qmp.Event {
-	if s.events == nil {
-		return nil
+// disturbed notes that somebody let the frozen guest run.
+func (s *sender) disturbed() error {
+	if s.driver.State() == failover.StateRunning {
+		return nil // that was us
 	}
-	return s.events.Events()
-}
-
-func (s *sender) monitorSaid(e qmp.Event, ok bool) error {
-	if !ok {
-		s.events.Close()
-		s.events = nil // the VMM has ended
-		return nil
-	}
-	if e.Name != "RESUME" || s.driver.State() == failover.StateRunning {
-		return nil
-	}
-	return s.step(failover.EventGuestResumedBySomeone, qemu.ErrResumedBySomeone.Error())
+	return s.step(failover.EventGuestResumedBySomeone, vmm.ErrResumedBySomeone.Error())
 }
 
 func (s *sender) ready(payload []byte) error {

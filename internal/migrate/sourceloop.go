@@ -34,8 +34,9 @@ func (s *sender) migrate(ctx context.Context) error {
 			s.deadline.Reset(time.Until(at.Add(s.cfg.ReadyTimeout)))
 		case <-s.guest.Still():
 			s.server.open()
-		case e, ok := <-s.watched():
-			err = s.monitorSaid(e, ok)
+		case <-s.stirred:
+			s.stirred = nil
+			err = s.disturbed()
 		case <-s.deadline.C:
 			err = s.step(failover.EventDeadline, "the destination was not ready in time")
 		case <-s.patience:
@@ -74,7 +75,7 @@ func (s *sender) begin(ctx context.Context) error {
 	s.server = newPageServer(s.layout, s.cfg.memory(s.memory), s.lost, s.key, s.cfg.Bandwidth)
 	s.server.attach(s.link)
 	s.spec = KeeperSpec{
-		Source: true, VM: s.cfg.VM, StateDir: s.cfg.StateDir, PID: s.guest.PID(), QMP: s.cfg.QMP,
+		Source: true, VM: s.cfg.VM, StateDir: s.cfg.StateDir, PID: s.guest.PID(), Monitor: s.cfg.QMP, Kind: s.about.Kind,
 		Address: s.cfg.To, Peer: s.cfg.Peer, Session: s.session, ID: s.id, Epoch: s.epoch,
 	}
 	if s.cfg.Identity.Insecure {
@@ -103,8 +104,10 @@ func (s *sender) prepare(ctx context.Context) error {
 }
 
 func (s *sender) tellKeeper() error {
-	thaw := s.guest.ThawState()
-	s.spec.Thaw = &thaw
+	var err error
+	if s.spec.Thaw, err = s.guest.ThawState(); err != nil {
+		return fmt.Errorf("tell the keeper: %w", err)
+	}
 	if err := s.cfg.Keeper(s.spec); err != nil {
 		return fmt.Errorf("tell the keeper: %w", err)
 	}

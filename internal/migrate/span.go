@@ -4,7 +4,7 @@ import (
 	"fmt"
 
 	"github.com/lazymig/lazymig"
-	"github.com/lazymig/lazymig/internal/vmm/qemu"
+	"github.com/lazymig/lazymig/internal/vmm"
 )
 
 // span is a run of pages that lies in one piece of the VMM's address space.
@@ -20,7 +20,7 @@ func (s span) end() lazymig.PageNumber { return s.first + lazymig.PageNumber(s.p
 // a handful, so both look-ups walk them.
 type spans []span
 
-func newSpans(layout lazymig.Layout, mappings []qemu.Mapping) (spans, error) {
+func newSpans(layout lazymig.Layout, mappings []vmm.Mapping) (spans, error) {
 	var out spans
 	var covered uint64
 	for _, m := range mappings {

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"github.com/lazymig/lazymig/internal/vmm"
+
 	"github.com/lazymig/lazymig/uffd"
 	"golang.org/x/sys/unix"
 )
@@ -23,7 +25,7 @@ const deviceName = "lazymig-userfaultfd"
 // Nothing of it may be done once the device state is loaded: a tracer that
 // dies in the middle kills QEMU. After an error QEMU has to be killed, too: it
 // may have a part of it.
-func (i *Incoming) Arm(ctx context.Context) (*uffd.Handle, []Mapping, error) {
+func (i *Incoming) Arm(ctx context.Context) (*uffd.Handle, []vmm.Mapping, error) {
 	ctx, cancel := bound(ctx, armTimeout)
 	defer cancel()
 	handle, err := i.createUserfaultfd(ctx)
@@ -88,7 +90,7 @@ func (i *Incoming) passDevice(ctx context.Context, device *os.File) (int, error)
 // register registers the mappings of all RAM files, and makes sure that QEMU
 // had not touched one before: a page that is there would pass for one that has
 // arrived.
-func (i *Incoming) register(handle *uffd.Handle) ([]Mapping, error) {
+func (i *Incoming) register(handle *uffd.Handle) ([]vmm.Mapping, error) {
 	if _, err := handle.Handshake(needed); err != nil {
 		return nil, err
 	}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lazymig/lazymig/internal/vmm"
+
 	"github.com/lazymig/lazymig/internal/vmm/qmp"
 )
 
@@ -34,21 +36,21 @@ func attach(ctx context.Context, path string, monitor *qmp.Client) (*Guest, erro
 	if err != nil {
 		return nil, err
 	}
-	vmm, err := watch(pid, nil)
+	process, err := watch(pid, nil)
 	if err != nil {
 		return nil, err
 	}
 	started, err := startTime(pid)
 	if err != nil {
-		vmm.release()
+		process.release()
 		return nil, err
 	}
 	g := &Guest{
-		path: path, monitor: monitor, vmm: vmm, stopped: make(chan time.Time, 1), still: make(chan struct{}, 1),
+		path: path, monitor: monitor, vmm: process, stopped: make(chan time.Time, 1), still: make(chan struct{}, 1),
 		state: ThawState{QMPPath: path, PID: pid, Started: started},
 	}
 	if err := g.readSettings(ctx); err != nil {
-		vmm.release()
+		process.release()
 		return nil, err
 	}
 	return g, nil
@@ -59,13 +61,13 @@ func attach(ctx context.Context, path string, monitor *qmp.Client) (*Guest, erro
 // does not run the guest: a stopped process answers on no monitor. The next
 // call is Thaw.
 func Reattach(ctx context.Context, state ThawState) (*Guest, error) {
-	vmm, err := watch(state.PID, nil)
+	process, err := watch(state.PID, nil)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrVMMGone, err)
+		return nil, fmt.Errorf("%w: %w", vmm.ErrGone, err)
 	}
-	g := &Guest{path: state.QMPPath, vmm: vmm, stopped: make(chan time.Time, 1), still: make(chan struct{}, 1), state: state, prepared: true, migrating: true}
+	g := &Guest{path: state.QMPPath, vmm: process, stopped: make(chan time.Time, 1), still: make(chan struct{}, 1), state: state, prepared: true, migrating: true}
 	if err := g.rejoin(ctx); err != nil {
-		vmm.release()
+		process.release()
 		return nil, fmt.Errorf("attach again to process %d: %w", state.PID, err)
 	}
 	return g, nil
@@ -74,7 +76,7 @@ func Reattach(ctx context.Context, state ThawState) (*Guest, error) {
 func (g *Guest) rejoin(ctx context.Context) error {
 	started, err := startTime(g.PID())
 	if err != nil || started != g.state.Started {
-		return fmt.Errorf("%w: its number belongs to another process", ErrVMMGone)
+		return fmt.Errorf("%w: its number belongs to another process", vmm.ErrGone)
 	}
 	if err := g.resumeProcess(); err != nil {
 		return err

@@ -6,7 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
+
+	"github.com/lazymig/lazymig/internal/vmm"
 
 	"golang.org/x/sys/unix"
 
@@ -16,20 +17,6 @@ import (
 // captureName is QEMU's name of the descriptor that the device state leaves
 // by. Nothing of it is on disk, and it needs no permission to open a socket.
 const captureName = "lazymig-capture"
-
-// Frozen is what Freeze found out.
-type Frozen struct {
-	// Stopped is QEMU's own time of the guest's stop; zero if the guest was
-	// paused before.
-	Stopped time.Time
-	// StoppedReceived is when lazymig had read that, with a monotonic
-	// reading; zero if the guest was paused before.
-	StoppedReceived time.Time
-	// StreamBytes is the length of the device state.
-	StreamBytes int64
-	// WasRunning says whether the guest ran until now.
-	WasRunning bool
-}
 
 // Freeze stops the guest, writes its device state to stream as it comes, and
 // stops the VMM's process so that nobody else can let the guest run:
@@ -46,16 +33,16 @@ type Frozen struct {
 // the guest may run, or be stopped: call Thaw. A Write on stream that blocks
 // does not keep Freeze from returning when ctx ends; Close waits for it. A
 // stream that is an io.Closer is closed when the device state is whole.
-func (g *Guest) Freeze(ctx context.Context, stream io.Writer) (Frozen, error) {
+func (g *Guest) Freeze(ctx context.Context, stream io.Writer) (vmm.Frozen, error) {
 	if !g.prepared || g.migrating {
-		return Frozen{}, errors.New("freeze the guest: call Prepare first, and Freeze once after it")
+		return vmm.Frozen{}, errors.New("freeze the guest: call Prepare first, and Freeze once after it")
 	}
 	ctx, cancel := bound(ctx, captureTimeout)
 	defer cancel()
 	c := &capture{guest: g, events: g.monitor.Subscribe(captureEvents)}
 	defer c.events.Close()
 	if err := c.run(ctx, stream); err != nil {
-		return Frozen{}, fmt.Errorf("freeze the guest: %w", g.explain(err))
+		return vmm.Frozen{}, fmt.Errorf("freeze the guest: %w", g.explain(err))
 	}
 	c.frozen.StreamBytes = c.relay.bytes.Load()
 	return c.frozen, nil
@@ -66,7 +53,7 @@ type capture struct {
 	guest     *Guest
 	events    *qmp.Subscription
 	relay     *relay
-	frozen    Frozen
+	frozen    vmm.Frozen
 	completed bool
 }
 
@@ -197,7 +184,7 @@ func (c *capture) whyResumed(ctx context.Context) error {
 	if err == nil && (info.Status == "failed" || info.Status == "cancelled") {
 		return c.failure(ctx, info.Status)
 	}
-	return ErrResumedBySomeone
+	return vmm.ErrResumedBySomeone
 }
 
 // relayFirst prefers the relay's error, which is the cause of QEMU's.
@@ -220,7 +207,7 @@ func (c *capture) confirm(ctx context.Context) error {
 	case err != nil:
 		return err
 	case status.Running:
-		return ErrResumedBySomeone
+		return vmm.ErrResumedBySomeone
 	case status.Status != "postmigrate":
 		return fmt.Errorf("the guest is %s after a completed migration, not postmigrate", status.Status)
 	case c.frozen.WasRunning && c.frozen.Stopped.IsZero():
@@ -244,7 +231,7 @@ func (c *capture) seal(ctx context.Context) error {
 				return c.events.Err()
 			}
 			if e.Name == "RESUME" {
-				return errors.Join(ErrResumedBySomeone, c.guest.resumeProcess())
+				return errors.Join(vmm.ErrResumedBySomeone, c.guest.resumeProcess())
 			}
 		default:
 			return nil

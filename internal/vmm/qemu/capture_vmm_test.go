@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lazymig/lazymig/internal/vmm"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/lazymig/lazymig/internal/vmm/qmp"
@@ -30,7 +32,7 @@ func prepared(t *testing.T, args ...string) (*testVMM, *Guest, string) {
 	return v, g, before
 }
 
-func freeze(t *testing.T, g *Guest, stream io.Writer) Frozen {
+func freeze(t *testing.T, g *Guest, stream io.Writer) vmm.Frozen {
 	t.Helper()
 	frozen, err := g.Freeze(t.Context(), stream)
 	if err != nil {
@@ -374,7 +376,7 @@ func TestFreezeResumedBySomeone(t *testing.T) {
 			}
 			v.do("cont", nil)
 			v.do("stop", nil) // it looks innocent again
-			if err := c.seal(t.Context()); !errors.Is(err, ErrResumedBySomeone) {
+			if err := c.seal(t.Context()); !errors.Is(err, vmm.ErrResumedBySomeone) {
 				t.Errorf("error %v, want ErrResumedBySomeone", err)
 			}
 			v.do("cont", nil)
@@ -390,10 +392,10 @@ func TestFreezeSurvivesTheVMMsEnd(t *testing.T) {
 		_ = v.cmd.Process.Kill()
 		<-g.Exited()
 	}})
-	if !errors.Is(err, ErrVMMGone) {
+	if !errors.Is(err, vmm.ErrGone) {
 		t.Errorf("freeze: error %v, want ErrVMMGone", err)
 	}
-	if err := g.Thaw(t.Context()); !errors.Is(err, ErrVMMGone) {
+	if err := g.Thaw(t.Context()); !errors.Is(err, vmm.ErrGone) {
 		t.Errorf("thaw: error %v, want ErrVMMGone", err)
 	}
 	if err := g.Kill(t.Context()); err != nil {
@@ -488,7 +490,7 @@ func TestReattach(t *testing.T) {
 	wantThawed(t, v, keeper, before, "running")
 
 	state.Started++
-	if _, err := Reattach(t.Context(), state); !errors.Is(err, ErrVMMGone) {
+	if _, err := Reattach(t.Context(), state); !errors.Is(err, vmm.ErrGone) {
 		t.Errorf("attached to another process: %v", err)
 	}
 }

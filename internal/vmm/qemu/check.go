@@ -2,44 +2,18 @@ package qemu
 
 import (
 	"fmt"
-	"slices"
+
+	"github.com/lazymig/lazymig/internal/vmm"
 )
 
-// Status is the result of one Check.
-type Status string
-
-// The results of a check, from good to bad.
-const (
-	StatusOK      Status = "ok"
-	StatusWarning Status = "warning"
-	StatusRefused Status = "refused"
-)
-
-// Check is one thing that was looked at before a migration.
-type Check struct {
-	// Name is short and stable, such as "ram-shared".
-	Name string `json:"name"`
-	// Status says whether the migration can go on.
-	Status Status `json:"status"`
-	// Detail says what was found, for people.
-	Detail string `json:"detail"`
-	// Fix says what to do about a warning or refusal; empty with StatusOK.
-	Fix string `json:"fix,omitempty"`
+func passed(name, format string, args ...any) vmm.Check {
+	return vmm.Check{Name: name, Status: vmm.StatusOK, Detail: fmt.Sprintf(format, args...)}
 }
 
-// Refused reports whether any of the checks forbids the migration.
-func Refused(checks []Check) bool {
-	return slices.ContainsFunc(checks, func(c Check) bool { return c.Status == StatusRefused })
+func warned(name, fix, format string, args ...any) vmm.Check {
+	return vmm.Check{Name: name, Status: vmm.StatusWarning, Detail: fmt.Sprintf(format, args...), Fix: fix}
 }
 
-func passed(name, format string, args ...any) Check {
-	return Check{Name: name, Status: StatusOK, Detail: fmt.Sprintf(format, args...)}
-}
-
-func warned(name, fix, format string, args ...any) Check {
-	return Check{Name: name, Status: StatusWarning, Detail: fmt.Sprintf(format, args...), Fix: fix}
-}
-
-func refused(name, fix, format string, args ...any) Check {
-	return Check{Name: name, Status: StatusRefused, Detail: fmt.Sprintf(format, args...), Fix: fix}
+func refused(name, fix, format string, args ...any) vmm.Check {
+	return vmm.Check{Name: name, Status: vmm.StatusRefused, Detail: fmt.Sprintf(format, args...), Fix: fix}
 }

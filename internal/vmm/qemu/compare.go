@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/lazymig/lazymig/internal/vmm"
 )
 
 // Compare checks that the guest of source can run as destination is set up.
 // Each refusal and warning says both values.
-func Compare(source, destination Description) []Check {
-	checks := []Check{
+func Compare(source, destination Description) []vmm.Check {
+	checks := []vmm.Check{
 		compareVersion(source, destination),
 		same("machine", "give the destination's QEMU -machine with this type and version", source.Machine, destination.Machine),
 		same("architecture", "use the same qemu-system-... program", source.Arch, destination.Arch),
@@ -23,7 +25,7 @@ func Compare(source, destination Description) []Check {
 	return append(checks, compareDisks(source.Disks, destination.Disks)...)
 }
 
-func same[T comparable](name, fix string, source, destination T) Check {
+func same[T comparable](name, fix string, source, destination T) vmm.Check {
 	if source != destination {
 		return refused(name, fix, "the source has %v, the destination %v", source, destination)
 	}
@@ -32,7 +34,7 @@ func same[T comparable](name, fix string, source, destination T) Check {
 
 // compareVersion warns of an older destination: QEMU promises only that newer
 // versions read the state of older ones.
-func compareVersion(source, destination Description) Check {
+func compareVersion(source, destination Description) vmm.Check {
 	const name = "qemu-version"
 	s, d := source.Version, destination.Version
 	if !d.AtLeast(s.Major, s.Minor) {
@@ -41,7 +43,7 @@ func compareVersion(source, destination Description) Check {
 	return passed(name, "the source has QEMU %v, the destination %v", s, d)
 }
 
-func compareFeatures(source, destination CPU) Check {
+func compareFeatures(source, destination CPU) vmm.Check {
 	const name = "cpu-features"
 	var differences []string
 	for _, w := range union(source.Features, destination.Features, FeatureWord.key) {
@@ -67,14 +69,14 @@ func bitsOf(words []FeatureWord, w FeatureWord) uint32 {
 	return words[i].Bits
 }
 
-func compareRAM(source, destination []RAMBlock) Check {
+func compareRAM(source, destination []RAMBlock) vmm.Check {
 	text := func(r RAMBlock) string {
 		return fmt.Sprintf("%s (%d bytes, %d byte pages)", r.ID, r.Size, r.PageSize)
 	}
 	return compareLists("ram-layout", "give the destination's QEMU the same memory backends: ids, sizes, pages of 4 KiB", source, destination, text)
 }
 
-func compareDIMMs(source, destination []DIMM) Check {
+func compareDIMMs(source, destination []DIMM) vmm.Check {
 	text := func(d DIMM) string {
 		return fmt.Sprintf("%s (backend %s, %d bytes at %#x)", d.ID, d.Backend, d.Size, d.Address)
 	}
@@ -82,7 +84,7 @@ func compareDIMMs(source, destination []DIMM) Check {
 }
 
 // compareLists refuses lists that differ.
-func compareLists[T any](name, fix string, source, destination []T, text func(T) string) Check {
+func compareLists[T any](name, fix string, source, destination []T, text func(T) string) vmm.Check {
 	s, d := texts(source, text), texts(destination, text)
 	if !slices.Equal(s, d) {
 		return refused(name, fix, "the source has %s, the destination %s", list(s), list(d))
@@ -93,7 +95,7 @@ func compareLists[T any](name, fix string, source, destination []T, text func(T)
 // compareBlocks compares all of QEMU's RAM blocks. QEMU fails on a block that
 // the destination lacks or has in another size; one that it has in addition
 // is not filled.
-func compareBlocks(source, destination []Block) Check {
+func compareBlocks(source, destination []Block) vmm.Check {
 	const name = "ram-blocks"
 	const fix = "give the destination's QEMU the same devices in the same order, also those plugged in while running, and the same firmware files"
 	var missing, extra []string

@@ -3,17 +3,19 @@ package qemu
 import (
 	"fmt"
 	"slices"
+
+	"github.com/lazymig/lazymig/internal/vmm"
 )
 
 const diskFix = "let both sides use the same image on storage that both hosts share"
 
 // compareDisks gives one check for each disk of the source, and one for disks
 // that only the destination has.
-func compareDisks(source, destination []Disk) []Check {
+func compareDisks(source, destination []Disk) []vmm.Check {
 	if len(source) == 0 && len(destination) == 0 {
-		return []Check{passed("disks", "the guest has none")}
+		return []vmm.Check{passed("disks", "the guest has none")}
 	}
-	var checks []Check
+	var checks []vmm.Check
 	for _, s := range source {
 		i := slices.IndexFunc(destination, func(d Disk) bool { return d.Device == s.Device })
 		if i < 0 {
@@ -35,7 +37,7 @@ func compareDisks(source, destination []Disk) []Check {
 // compareDisk compares what the two sides call the same disk. A file is the
 // same if it has the same inode and size, whatever its path: the numbers of a
 // shared file system are the same on every host.
-func compareDisk(source, destination Disk) Check {
+func compareDisk(source, destination Disk) vmm.Check {
 	name := "disk " + source.Device
 	both := fmt.Sprintf("the source has %s, the destination %s", source.text(), destination.text())
 	switch {

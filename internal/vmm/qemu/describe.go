@@ -139,10 +139,10 @@ func (i *inspection) listRAM() error {
 		if err != nil {
 			return err
 		}
-		for _, n := range region.extents() {
+		for _, n := range region.Extents() {
 			i.Allocated += n
 		}
-		region.file.Close()
+		region.File().Close()
 	}
 	return nil
 }

@@ -3,17 +3,9 @@ package qemu
 import "errors"
 
 var (
-	// ErrResumedBySomeone is returned when the guest runs although lazymig
-	// holds it stopped: somebody else sent QEMU a "cont". What was captured
-	// is worth nothing then.
-	ErrResumedBySomeone = errors.New("somebody else let the guest run (a \"cont\" on another monitor)")
-
 	// ErrStateChanged is returned by Freeze if the guest was stopped or let
 	// run by somebody else since Prepare.
 	ErrStateChanged = errors.New("somebody else stopped the guest or let it run during the preparation")
-
-	// ErrVMMGone is returned when the VMM has ended.
-	ErrVMMGone = errors.New("the VMM has ended")
 
 	// ErrNoVMM is returned by Attach if the process behind the monitor cannot
 	// be found.

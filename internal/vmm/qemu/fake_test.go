@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lazymig/lazymig/internal/vmm"
+
 	"github.com/lazymig/lazymig/internal/vmm/qmp"
 )
 
@@ -171,11 +173,11 @@ func TestPreflightOfOddGuests(t *testing.T) {
 				t.Fatal(err)
 			}
 			c := find(t, checks, tc.check)
-			if c.Status != StatusRefused || c.Fix == "" || !strings.Contains(c.Detail, tc.text) {
+			if c.Status != vmm.StatusRefused || c.Fix == "" || !strings.Contains(c.Detail, tc.text) {
 				t.Errorf("check %+v, want a refusal with %q", c, tc.text)
 			}
 			for _, other := range checks { // the RAM is private in all of these
-				if other.Status == StatusRefused && other.Name != tc.check && other.Name != "ram pc.ram" {
+				if other.Status == vmm.StatusRefused && other.Name != tc.check && other.Name != "ram pc.ram" {
 					t.Errorf("refused as well: %+v", other)
 				}
 			}

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lazymig/lazymig/internal/vmm"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/lazymig/lazymig/internal/vmm/qmp"
@@ -138,7 +140,7 @@ func dialPatiently(ctx context.Context, path string) (*qmp.Client, error) {
 // explain adds to an error that the VMM has ended, if it has. The kernel
 // closes a process's sockets a moment before it reports the end.
 func (g *Guest) explain(err error) error {
-	if err == nil || errors.Is(err, ErrVMMGone) {
+	if err == nil || errors.Is(err, vmm.ErrGone) {
 		return err
 	}
 	if isHangUp(err) {
@@ -148,7 +150,7 @@ func (g *Guest) explain(err error) error {
 		}
 	}
 	if g.vmm.hasExited() {
-		return fmt.Errorf("%w: %w", ErrVMMGone, err)
+		return fmt.Errorf("%w: %w", vmm.ErrGone, err)
 	}
 	return err
 }

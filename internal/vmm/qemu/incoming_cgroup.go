@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/lazymig/lazymig/internal/vmm"
+
 	"github.com/lazymig/lazymig"
 )
 
@@ -135,7 +137,7 @@ func readCache(group string, files cgroupFiles) uint64 {
 	return sum
 }
 
-func checkMemoryLimits(limits []memoryLimit, need uint64) Check {
+func checkMemoryLimits(limits []memoryLimit, need uint64) vmm.Check {
 	for _, l := range limits {
 		if l.free < need {
 			return refused("memory-cgroup", "raise the limit of the control group, or start lazymig in another one",

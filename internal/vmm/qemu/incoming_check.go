@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"github.com/lazymig/lazymig/internal/vmm"
 )
 
 // checkBackends compares the memory that QEMU has with the RAM files: an
@@ -60,7 +62,7 @@ func (i *Incoming) fileOf(id string) *ramFile {
 
 // Preflight checks, before the source does anything, whether the guest that
 // it describes can arrive here.
-func (i *Incoming) Preflight(ctx context.Context, source Description) ([]Check, error) {
+func (i *Incoming) Preflight(ctx context.Context, source Description) ([]vmm.Check, error) {
 	own, err := i.Describe(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("describe the destination: %w", err)
@@ -91,7 +93,7 @@ func (i *Incoming) Preflight(ctx context.Context, source Description) ([]Check, 
 // withSpare adds room for what the guest touches while its memory arrives.
 func withSpare(bytes uint64) uint64 { return bytes + bytes/100*sparePercent }
 
-func (i *Incoming) checkUntouched() Check {
+func (i *Incoming) checkUntouched() vmm.Check {
 	var touched []string
 	for _, f := range i.files {
 		if err := f.untouched(); err != nil {

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lazymig/lazymig/internal/vmm"
+
 	"github.com/lazymig/lazymig/internal/vmm/qmp"
 	"golang.org/x/sys/unix"
 )
@@ -100,7 +102,7 @@ func dieBefore(t *testing.T, x *incomingTest, source *sourceTest, step string) e
 	}
 	if at("run") {
 		err := x.Run(t.Context())
-		if !errors.Is(err, ErrMayHaveRun) {
+		if !errors.Is(err, vmm.ErrMayHaveRun) {
 			t.Errorf("Run: %v, want ErrMayHaveRun", err)
 		}
 		return err
@@ -171,7 +173,7 @@ func TestRunIsBounded(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if err := x.Run(ctx); !errors.Is(err, ErrMayHaveRun) || !errors.Is(err, context.DeadlineExceeded) {
+	if err := x.Run(ctx); !errors.Is(err, vmm.ErrMayHaveRun) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Run: %v", err)
 	}
 	if _, _, err := x.Arm(ctx); err == nil {
@@ -209,7 +211,7 @@ func TestSomebodyRunsTheGuest(t *testing.T) {
 	if err := stream.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := receive(t, "the load", loaded); !errors.Is(err, ErrResumedBySomeone) {
+	if err := receive(t, "the load", loaded); !errors.Is(err, vmm.ErrResumedBySomeone) {
 		t.Errorf("the load: %v, want ErrResumedBySomeone", err)
 	}
 	receive(t, "Resumed", x.Resumed())

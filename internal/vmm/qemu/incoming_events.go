@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lazymig/lazymig/internal/vmm"
+
 	"github.com/lazymig/lazymig/internal/vmm/qmp"
 )
 
@@ -108,7 +110,7 @@ func (l *eventLog) noteMigration(status string) {
 	switch status {
 	case "completed":
 		if l.isStray() {
-			l.finishLoad(fmt.Errorf("load the device state: %w", ErrResumedBySomeone))
+			l.finishLoad(fmt.Errorf("load the device state: %w", vmm.ErrResumedBySomeone))
 			return
 		}
 		l.finishLoad(nil)

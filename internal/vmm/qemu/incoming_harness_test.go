@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lazymig/lazymig/internal/vmm"
+
 	"github.com/lazymig/lazymig/internal/vmm/qmp"
 	"github.com/lazymig/lazymig/uffd"
 	"go.uber.org/goleak"
@@ -152,7 +154,7 @@ type pageServer struct {
 	failed atomic.Pointer[error]
 }
 
-func servePages(t *testing.T, handle *uffd.Handle, mappings []Mapping, files []string) *pageServer {
+func servePages(t *testing.T, handle *uffd.Handle, mappings []vmm.Mapping, files []string) *pageServer {
 	t.Helper()
 	reader, err := uffd.NewReader(handle)
 	if err != nil {
@@ -179,7 +181,7 @@ func servePages(t *testing.T, handle *uffd.Handle, mappings []Mapping, files []s
 	return s
 }
 
-func (s *pageServer) serve(handle *uffd.Handle, mappings []Mapping, paths []string) error {
+func (s *pageServer) serve(handle *uffd.Handle, mappings []vmm.Mapping, paths []string) error {
 	var files []*os.File
 	for _, path := range paths {
 		file, err := os.Open(path)
@@ -196,7 +198,7 @@ func (s *pageServer) serve(handle *uffd.Handle, mappings []Mapping, paths []stri
 			return err
 		}
 		for _, fault := range batch.Faults {
-			i := slices.IndexFunc(mappings, func(m Mapping) bool {
+			i := slices.IndexFunc(mappings, func(m vmm.Mapping) bool {
 				return fault.Address >= m.Start && fault.Address-m.Start < m.Length
 			})
 			if i < 0 {

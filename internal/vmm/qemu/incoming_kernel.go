@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 
+	"github.com/lazymig/lazymig/internal/vmm"
+
 	"github.com/lazymig/lazymig/uffd"
 	"golang.org/x/sys/unix"
 )
@@ -13,11 +15,11 @@ import (
 // checkHugePages refuses huge pages in the tmpfs of the RAM files on kernels
 // whose khugepaged collapses ranges that a userfaultfd has registered: it
 // would fill in missing pages with zeros (fixed in Linux 6.4).
-func checkHugePages(places []place) (Check, error) {
+func checkHugePages(places []place) (vmm.Check, error) {
 	const name = "huge-pages"
 	var system unix.Utsname
 	if err := unix.Uname(&system); err != nil {
-		return Check{}, fmt.Errorf("ask for the kernel's version: %w", err)
+		return vmm.Check{}, fmt.Errorf("ask for the kernel's version: %w", err)
 	}
 	release := unix.ByteSliceToString(system.Release[:])
 	if isAtLeast(release, 6, 4) {
@@ -25,11 +27,11 @@ func checkHugePages(places []place) (Check, error) {
 	}
 	policy, err := readPolicy("/sys/kernel/mm/transparent_hugepage/shmem_enabled")
 	if err != nil {
-		return Check{}, err
+		return vmm.Check{}, err
 	}
 	mounts, err := readMounts()
 	if err != nil {
-		return Check{}, err
+		return vmm.Check{}, err
 	}
 	for _, p := range places {
 		for _, m := range mounts {
@@ -81,7 +83,7 @@ func readPolicy(path string) (string, error) {
 // needed are the features of userfaultfd without which guests are not moved.
 const needed = uffd.FeatureEventRemove | uffd.FeatureMissingShmem
 
-func checkUserfaultfd() Check {
+func checkUserfaultfd() vmm.Check {
 	const name = "userfaultfd"
 	has, err := uffd.Features()
 	switch {

@@ -7,16 +7,14 @@ import (
 	"io"
 	"os"
 
+	"github.com/lazymig/lazymig/internal/vmm"
+
 	"golang.org/x/sys/unix"
 )
 
 // streamName is QEMU's name of the descriptor that the device state comes
 // through.
 const streamName = "lazymig-stream"
-
-// ErrMayHaveRun is returned by Run when QEMU was told to run the guest and it
-// is not known whether it did. The guest must be taken for one that ran.
-var ErrMayHaveRun = errors.New("the guest may have run")
 
 // Load makes QEMU read the device state. The caller writes it to stream and
 // closes that when all is written. loaded gets one value: nil when the guest
@@ -63,7 +61,7 @@ func (i *Incoming) Run(ctx context.Context) error {
 		return fmt.Errorf("run the guest: %w", err)
 	}
 	if err != nil {
-		return fmt.Errorf("run the guest: %w: %w", ErrMayHaveRun, i.explain(err))
+		return fmt.Errorf("run the guest: %w: %w", vmm.ErrMayHaveRun, i.explain(err))
 	}
 	select {
 	case <-i.events.resumed:
@@ -75,9 +73,9 @@ func (i *Incoming) Run(ctx context.Context) error {
 		return nil
 	}
 	if err := context.Cause(ctx); err != nil {
-		return fmt.Errorf("run the guest: no RESUME: %w: %w", ErrMayHaveRun, err)
+		return fmt.Errorf("run the guest: no RESUME: %w: %w", vmm.ErrMayHaveRun, err)
 	}
-	return fmt.Errorf("run the guest: %w: QEMU has ended; %s", ErrMayHaveRun, readLogTail(i.LogPath()))
+	return fmt.Errorf("run the guest: %w: QEMU has ended; %s", vmm.ErrMayHaveRun, readLogTail(i.LogPath()))
 }
 
 // Announce makes QEMU announce the guest's network addresses, so that switches

@@ -9,14 +9,16 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lazymig/lazymig/internal/vmm"
+
 	"golang.org/x/sys/unix"
 )
 
 // statusOf returns the worst status of the checks with that name.
-func statusOf(checks []Check, name string) Status {
-	worst := Status("")
+func statusOf(checks []vmm.Check, name string) vmm.Status {
+	worst := vmm.Status("")
 	for _, c := range checks {
-		order := []Status{"", StatusOK, StatusWarning, StatusRefused}
+		order := []vmm.Status{"", vmm.StatusOK, vmm.StatusWarning, vmm.StatusRefused}
 		if c.Name == name && slices.Index(order, c.Status) > slices.Index(order, worst) {
 			worst = c.Status
 		}
@@ -46,7 +48,7 @@ func TestPreflightOfASmallTmpfs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for bytes, want := range map[uint64]Status{32 << 20: StatusWarning, 63 << 20: StatusRefused} {
+	for bytes, want := range map[uint64]vmm.Status{32 << 20: vmm.StatusWarning, 63 << 20: vmm.StatusRefused} {
 		source.Allocated = bytes
 		checks, err := x.Preflight(t.Context(), source)
 		if got := statusOf(checks, "tmpfs-space"); err != nil || got != want {
@@ -67,7 +69,7 @@ func TestPreflightOfALimitedControlGroup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for bytes, want := range map[uint64]Status{16 << 20: StatusOK, 100 << 20: StatusRefused} {
+	for bytes, want := range map[uint64]vmm.Status{16 << 20: vmm.StatusOK, 100 << 20: vmm.StatusRefused} {
 		source.Allocated = bytes
 		checks, err := x.Preflight(t.Context(), source)
 		if got := statusOf(checks, "memory-cgroup"); err != nil || got != want {

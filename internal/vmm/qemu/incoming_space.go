@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/lazymig/lazymig/internal/vmm"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -51,10 +53,10 @@ func freeSpace(directory string) (uint64, error) {
 
 // checkSpace refuses a guest whose memory does not fit, and warns of one that
 // would not if it used all of its memory.
-func checkSpace(places []place, need uint64) []Check {
+func checkSpace(places []place, need uint64) []vmm.Check {
 	const name, fix = "tmpfs-space", "enlarge it (mount -o remount,size=SIZE DIRECTORY) or remove files from it"
 	var room, size uint64
-	var checks []Check
+	var checks []vmm.Check
 	for _, p := range places {
 		room += min(p.free, p.size)
 		size += p.size
@@ -63,12 +65,12 @@ func checkSpace(places []place, need uint64) []Check {
 		}
 	}
 	if need = min(need, size); room < need {
-		return []Check{refused(name, fix, "the guest needs %s and %s are free in %s", mebibytes(need), mebibytes(room), directories(places))}
+		return []vmm.Check{refused(name, fix, "the guest needs %s and %s are free in %s", mebibytes(need), mebibytes(room), directories(places))}
 	}
 	if len(checks) > 0 {
 		return checks
 	}
-	return []Check{passed(name, "the guest's %s fit into %s", mebibytes(size), directories(places))}
+	return []vmm.Check{passed(name, "the guest's %s fit into %s", mebibytes(size), directories(places))}
 }
 
 func directories(places []place) string {
@@ -101,7 +103,7 @@ func readMachineMemory() (uint64, error) {
 	return sum, nil
 }
 
-func checkMachineMemory(available, need uint64) Check {
+func checkMachineMemory(available, need uint64) vmm.Check {
 	if available < need {
 		return refused("host-memory", "free memory on this host", "the guest needs %s and this host has %s", mebibytes(need), mebibytes(available))
 	}

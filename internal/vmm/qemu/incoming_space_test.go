@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lazymig/lazymig/internal/vmm"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -20,22 +22,22 @@ func TestCheckSpace(t *testing.T) {
 	for name, c := range map[string]struct {
 		places []place
 		need   uint64
-		want   Status
+		want   vmm.Status
 	}{
-		"enough":                           {one(4*gib, 8*gib), 3 * gib, StatusOK},
-		"no limit":                         {one(4*gib, ^uint64(0)), 3 * gib, StatusOK},
-		"enough for now":                   {one(4*gib, 3*gib), 2 * gib, StatusWarning},
-		"too little":                       {one(4*gib, 2*gib), 3 * gib, StatusRefused},
-		"spare counts":                     {one(4*gib, gib), withSpare(gib), StatusRefused},
-		"no more than all of the guest":    {one(gib, gib), withSpare(gib), StatusOK},
-		"two, enough":                      {two(2*gib, 2*gib), 3 * gib, StatusOK},
-		"two, one of them small":           {two(gib, 9*gib), 3 * gib, StatusWarning},
-		"two, room where it is of no use":  {two(gib/2, 9*gib), 3 * gib, StatusRefused},
-		"nothing allocated at the source":  {one(4*gib, gib), 0, StatusWarning},
-		"nothing allocated, and no limits": {one(4*gib, ^uint64(0)), 0, StatusOK},
+		"enough":                           {one(4*gib, 8*gib), 3 * gib, vmm.StatusOK},
+		"no limit":                         {one(4*gib, ^uint64(0)), 3 * gib, vmm.StatusOK},
+		"enough for now":                   {one(4*gib, 3*gib), 2 * gib, vmm.StatusWarning},
+		"too little":                       {one(4*gib, 2*gib), 3 * gib, vmm.StatusRefused},
+		"spare counts":                     {one(4*gib, gib), withSpare(gib), vmm.StatusRefused},
+		"no more than all of the guest":    {one(gib, gib), withSpare(gib), vmm.StatusOK},
+		"two, enough":                      {two(2*gib, 2*gib), 3 * gib, vmm.StatusOK},
+		"two, one of them small":           {two(gib, 9*gib), 3 * gib, vmm.StatusWarning},
+		"two, room where it is of no use":  {two(gib/2, 9*gib), 3 * gib, vmm.StatusRefused},
+		"nothing allocated at the source":  {one(4*gib, gib), 0, vmm.StatusWarning},
+		"nothing allocated, and no limits": {one(4*gib, ^uint64(0)), 0, vmm.StatusOK},
 	} {
 		for _, got := range checkSpace(c.places, c.need) {
-			if got.Status != c.want || (got.Fix == "") != (c.want == StatusOK) {
+			if got.Status != c.want || (got.Fix == "") != (c.want == vmm.StatusOK) {
 				t.Errorf("%s: %+v, want %s", name, got, c.want)
 			}
 		}
@@ -47,7 +49,7 @@ func TestMachineMemory(t *testing.T) {
 	if err != nil || have < 16<<20 {
 		t.Errorf("this host has %d bytes, %v", have, err)
 	}
-	if checkMachineMemory(gib, 2*gib).Status != StatusRefused || checkMachineMemory(2*gib, gib).Status != StatusOK {
+	if checkMachineMemory(gib, 2*gib).Status != vmm.StatusRefused || checkMachineMemory(2*gib, gib).Status != vmm.StatusOK {
 		t.Error("the check does not compare")
 	}
 }
@@ -102,10 +104,10 @@ func TestMemoryLimitsOfThisProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := checkMemoryLimits(limits, 1); got.Status != StatusOK {
+	if got := checkMemoryLimits(limits, 1); got.Status != vmm.StatusOK {
 		t.Errorf("%+v: %+v", limits, got)
 	}
-	if got := checkMemoryLimits([]memoryLimit{{"/a", 9}, {"/b", 5}}, 6); got.Status != StatusRefused || !strings.Contains(got.Detail, "/b") {
+	if got := checkMemoryLimits([]memoryLimit{{"/a", 9}, {"/b", 5}}, 6); got.Status != vmm.StatusRefused || !strings.Contains(got.Detail, "/b") {
 		t.Errorf("%+v", got)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/lazymig/lazymig/internal/vmm"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -92,7 +94,7 @@ func (t *announceTail) drained(ctx context.Context) error {
 		select {
 		case <-recheck.C:
 		case <-t.incoming.exited:
-			return ErrVMMGone
+			return vmm.ErrGone
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

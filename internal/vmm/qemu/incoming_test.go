@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lazymig/lazymig/internal/vmm"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -24,7 +26,7 @@ func TestArmLeavesRAMUntouched(t *testing.T) {
 				t.Errorf("description %+v", description)
 			}
 			checks, err := x.Preflight(t.Context(), description)
-			if err != nil || Refused(checks) {
+			if err != nil || vmm.Refused(checks) {
 				t.Errorf("preflight: %v %+v", err, checks)
 			}
 			handle, mappings, err := x.Arm(t.Context())

@@ -3,23 +3,15 @@ package qemu
 import (
 	"fmt"
 	"slices"
-)
 
-// Mapping is a range of QEMU's address space that shows a part of a RAM file.
-type Mapping struct {
-	// Region is the index of the RAM block in Description.Layout.
-	Region int
-	// Start is the address in QEMU.
-	Start uint64
-	// Offset is the position in the region, Length the size; both in bytes.
-	Offset, Length uint64
-}
+	"github.com/lazymig/lazymig/internal/vmm"
+)
 
 // findMappings returns where the RAM files are mapped, ordered by region and
 // offset. It fails unless each byte of each file is mapped exactly once,
 // shared and writable: what is not registered would read as zeros.
-func findMappings(all []vma, files []*ramFile) ([]Mapping, error) {
-	var list []Mapping
+func findMappings(all []vma, files []*ramFile) ([]vmm.Mapping, error) {
+	var list []vmm.Mapping
 	for region, f := range files {
 		file := inode{f.device, f.inode}
 		if slices.ContainsFunc(all, func(v vma) bool { return v.inode == file && !v.shared }) {
@@ -34,7 +26,7 @@ func findMappings(all []vma, files []*ramFile) ([]Mapping, error) {
 				return nil, fmt.Errorf("find the RAM of %s: the mapping at offset %d follows one that ends at %d", f.id, v.offset, next)
 			}
 			next += v.length()
-			list = append(list, Mapping{region, v.start, v.offset, v.length()})
+			list = append(list, vmm.Mapping{Region: region, Start: v.start, Offset: v.offset, Length: v.length()})
 		}
 		if next != f.size {
 			return nil, fmt.Errorf("find the RAM of %s: %d of %d bytes are mapped", f.id, next, f.size)

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/lazymig/lazymig/internal/vmm"
 )
 
 func TestFindMappings(t *testing.T) {
@@ -12,18 +14,21 @@ func TestFindMappings(t *testing.T) {
 	at := func(start, pages, offset uint64, number uint64) vma {
 		return vma{start: start * page, end: (start + pages) * page, offset: offset * page, inode: inode{1, number}, shared: true, writable: true}
 	}
+	ram := func(region int, start, offset, length uint64) vmm.Mapping {
+		return vmm.Mapping{Region: region, Start: start, Offset: offset, Length: length}
+	}
 	readOnly, private := at(10, 4, 0, 10), at(50, 1, 0, 10)
 	readOnly.writable, private.shared = false, false
 	second := at(30, 1, 0, 11)
-	whole := []Mapping{{0, 10 * page, 0, 4 * page}, {1, 30 * page, 0, page}}
+	whole := []vmm.Mapping{ram(0, 10*page, 0, 4*page), ram(1, 30*page, 0, page)}
 	for name, c := range map[string]struct {
 		maps []vma
-		want []Mapping
+		want []vmm.Mapping
 		err  string
 	}{
 		"whole":                   {maps: []vma{at(10, 4, 0, 10), second, at(70, 1, 0, 12)}, want: whole},
 		"split by the kernel":     {maps: []vma{at(10, 1, 0, 10), at(11, 3, 1, 10), second}, want: whole},
-		"in two places":           {maps: []vma{at(10, 2, 2, 10), second, at(40, 2, 0, 10)}, want: []Mapping{{0, 40 * page, 0, 2 * page}, {0, 10 * page, 2 * page, 2 * page}, {1, 30 * page, 0, page}}},
+		"in two places":           {maps: []vma{at(10, 2, 2, 10), second, at(40, 2, 0, 10)}, want: []vmm.Mapping{ram(0, 40*page, 0, 2*page), ram(0, 10*page, 2*page, 2*page), ram(1, 30*page, 0, page)}},
 		"another file system":     {maps: []vma{{start: 0, end: 4 * page, inode: inode{2, 10}, shared: true, writable: true}, second}, err: "0 of 16384 bytes"},
 		"the end is missing":      {maps: []vma{at(10, 3, 0, 10), second}, err: "12288 of 16384 bytes"},
 		"a hole":                  {maps: []vma{at(10, 1, 0, 10), at(20, 2, 2, 10), second}, err: "follows one that ends"},

@@ -6,13 +6,14 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/lazymig/lazymig/internal/vmm"
 	"golang.org/x/sys/unix"
 )
 
 // openRegion opens the file behind a mapping of the VMM, for reading: by the
 // mapping itself, which needs privileges but no name, else by QEMU's own
 // descriptor, else by name. What was opened is compared with the mapping.
-func openRegion(pid int, r ram) (fileRegion, error) {
+func openRegion(pid int, r ram) (vmm.FileRegion, error) {
 	candidates := []string{fmt.Sprintf("/proc/%d/map_files/%x-%x", pid, r.place.start, r.place.end)}
 	candidates = append(candidates, descriptorsOf(pid, r.file)...)
 	candidates = append(candidates, pathsOf(pid, r.path)...)
@@ -20,11 +21,11 @@ func openRegion(pid int, r ram) (fileRegion, error) {
 	for _, path := range candidates {
 		f, err := openFile(path, r.file)
 		if err == nil {
-			return fileRegion{f, int(f.Fd()), r.file, r.offset, r.Size}, nil
+			return vmm.NewFileRegion(f, r.offset, r.Size), nil
 		}
 		problems = append(problems, err)
 	}
-	return fileRegion{}, fmt.Errorf("open the RAM file %s (run as root or as QEMU's user): %w", r.path, errors.Join(problems...))
+	return vmm.FileRegion{}, fmt.Errorf("open the RAM file %s (run as root or as QEMU's user): %w", r.path, errors.Join(problems...))
 }
 
 // openFile opens a path if it leads to the wanted regular file.

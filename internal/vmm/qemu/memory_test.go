@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lazymig/lazymig/internal/vmm"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -144,7 +146,7 @@ func TestReadAtPassesEIO(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	m := &FileMemory{regions: []fileRegion{{file: f, fd: int(f.Fd()), size: 1 << 20}}}
+	m := &FileMemory{regions: []vmm.FileRegion{vmm.NewFileRegion(f, 0, 1<<20)}}
 	if _, err := m.ReadAt(make([]byte, 4096), 0, 4096); !errors.Is(err, unix.EIO) {
 		t.Errorf("error %v, want EIO", err)
 	}

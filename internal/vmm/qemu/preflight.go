@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"slices"
+
+	"github.com/lazymig/lazymig/internal/vmm"
 )
 
 // Preflight looks at everything that could keep the guest from being moved,
 // and changes nothing. The error is about looking; what was found is in the
 // checks.
-func (g *Guest) Preflight(ctx context.Context) ([]Check, error) {
+func (g *Guest) Preflight(ctx context.Context) ([]vmm.Check, error) {
 	f, err := g.gather(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("check the guest: %w", g.explain(err))
@@ -70,8 +72,8 @@ func (f *findings) gatherProcess() error {
 		if err != nil {
 			return err
 		}
-		f.fileSystems[r.ID], err = region.fileSystem()
-		region.file.Close()
+		f.fileSystems[r.ID], err = fileSystem(region.File())
+		region.File().Close()
 		if err != nil {
 			return err
 		}
@@ -97,9 +99,9 @@ func (q queries) devices(ctx context.Context) ([]child, error) {
 }
 
 // checks judges the findings.
-func (f *findings) checks() []Check {
+func (f *findings) checks() []vmm.Check {
 	return slices.Concat(
-		[]Check{
+		[]vmm.Check{
 			f.checkArchitecture(),
 			f.checkState(),
 			f.checkMigration(),
@@ -107,7 +109,7 @@ func (f *findings) checks() []Check {
 			f.checkCapabilities(),
 		},
 		f.checkRAM(),
-		[]Check{
+		[]vmm.Check{
 			f.checkForeignShared(),
 			f.checkStream(),
 			f.checkUsers(),
@@ -118,7 +120,7 @@ func (f *findings) checks() []Check {
 	)
 }
 
-func (f *findings) checkArchitecture() Check {
+func (f *findings) checkArchitecture() vmm.Check {
 	const name, wanted = "architecture", "x86_64"
 	if f.Arch != wanted {
 		return refused(name, "move it by other means: lazymig moves "+wanted+" guests only", "the guest is %s", f.Arch)
@@ -127,7 +129,7 @@ func (f *findings) checkArchitecture() Check {
 }
 
 // checkState refuses states that a guest cannot be taken back to.
-func (f *findings) checkState() Check {
+func (f *findings) checkState() vmm.Check {
 	const name = "guest-state"
 	switch f.State {
 	case "running", "paused", "prelaunch":
@@ -146,7 +148,7 @@ func (f *findings) checkState() Check {
 	return refused(name, "let it run or pause it first", "the guest is %s", f.State)
 }
 
-func (f *findings) checkMigration() Check {
+func (f *findings) checkMigration() vmm.Check {
 	const name = "other-migration"
 	if isMigrating(f.migration.Status) {
 		return refused(name, "wait for its end or cancel it (migrate_cancel)", "another migration of the guest is %s", f.migration.Status)
@@ -154,7 +156,7 @@ func (f *findings) checkMigration() Check {
 	return passed(name, "no other migration is under way")
 }
 
-func (f *findings) checkBlocked() Check {
+func (f *findings) checkBlocked() vmm.Check {
 	const name = "migration-blockers"
 	if len(f.migration.Reasons) > 0 {
 		return refused(name, "remove the device or job that QEMU names", "QEMU refuses to migrate: %s", list(f.migration.Reasons))
@@ -165,7 +167,7 @@ func (f *findings) checkBlocked() Check {
 	return passed(name, "QEMU has nothing against it")
 }
 
-func (f *findings) checkCapabilities() Check {
+func (f *findings) checkCapabilities() vmm.Check {
 	const name = "capabilities"
 	missing := missingCapabilities(f.capabilities)
 	if len(missing) > 0 {
@@ -174,7 +176,7 @@ func (f *findings) checkCapabilities() Check {
 	return passed(name, "QEMU %v has %s", f.Version, list(captureCapabilities))
 }
 
-func (f *findings) checkLocked() Check {
+func (f *findings) checkLocked() vmm.Check {
 	const name = "mem-lock"
 	if f.locked > 0 {
 		return refused(name, "start QEMU without -overcommit mem-lock=on, -realtime mlock=on and on-fault locking", "%d KiB of QEMU's memory are locked: at the destination every page would be touched at once", f.locked>>10)

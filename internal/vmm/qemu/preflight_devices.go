@@ -3,6 +3,8 @@ package qemu
 import (
 	"slices"
 	"strings"
+
+	"github.com/lazymig/lazymig/internal/vmm"
 )
 
 // deviceRule refuses devices by their QOM type.
@@ -44,8 +46,8 @@ var networkKinds = map[string]string{
 }
 
 // checkDevices gives one check for each rule.
-func (f *findings) checkDevices() []Check {
-	var checks []Check
+func (f *findings) checkDevices() []vmm.Check {
+	var checks []vmm.Check
 	for _, rule := range deviceRules {
 		found := f.devicesOf(rule)
 		if len(found) > 0 {
@@ -79,15 +81,15 @@ func (f *findings) devicesOf(rule deviceRule) []string {
 }
 
 // checkDisks warns of disks whose content could differ on the other host.
-func (f *findings) checkDisks() []Check {
-	var checks []Check
+func (f *findings) checkDisks() []vmm.Check {
+	var checks []vmm.Check
 	for _, d := range f.Disks {
 		checks = append(checks, d.checkCache(), d.checkPlace())
 	}
 	return checks
 }
 
-func (d *Disk) checkCache() Check {
+func (d *Disk) checkCache() vmm.Check {
 	name := "disk-cache " + d.Device
 	if d.Direct || d.ReadOnly || d.Kind == DiskOther {
 		return passed(name, "disk %s does not depend on this host's page cache", d.Device)
@@ -95,7 +97,7 @@ func (d *Disk) checkCache() Check {
 	return warned(name, "use cache=none (cache.direct=on)", "disk %s (%s) goes through this host's page cache: the destination may read old data, unless its file system is coherent", d.Device, d.Path)
 }
 
-func (d *Disk) checkPlace() Check {
+func (d *Disk) checkPlace() vmm.Check {
 	name := "disk-storage " + d.Device
 	if d.FileSystem != "" && !d.ReadOnly {
 		return warned(name, "put the image on storage that both hosts share", "disk %s (%s) is on %s, a file system that only one host can use at a time", d.Device, d.Path, d.FileSystem)

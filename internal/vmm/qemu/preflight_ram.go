@@ -2,8 +2,11 @@ package qemu
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
+
+	"github.com/lazymig/lazymig/internal/vmm"
 
 	"golang.org/x/sys/unix"
 
@@ -17,20 +20,20 @@ func ramFix(r ram) string {
 
 // checkRAM gives one check for each memory backend. All have to pass: one that
 // is not served would travel in the stream, or be left out and read as zeros.
-func (f *findings) checkRAM() []Check {
+func (f *findings) checkRAM() []vmm.Check {
 	if len(f.rams) == 0 {
-		return []Check{refused("ram", "start QEMU with -object memory-backend-file,share=on on /dev/shm", "QEMU names no memory backend")}
+		return []vmm.Check{refused("ram", "start QEMU with -object memory-backend-file,share=on on /dev/shm", "QEMU names no memory backend")}
 	}
-	var checks []Check
+	var checks []vmm.Check
 	for _, r := range f.rams {
 		checks = append(checks, f.checkBackend(r))
 	}
 	return append(checks, f.checkOverlap(), f.checkLayout())
 }
 
-func (f *findings) checkBackend(r ram) Check {
+func (f *findings) checkBackend(r ram) vmm.Check {
 	name := "ram " + r.ID
-	refuse := func(format string, args ...any) Check {
+	refuse := func(format string, args ...any) vmm.Check {
 		return refused(name, ramFix(r), format, args...)
 	}
 	switch {
@@ -49,7 +52,7 @@ func (f *findings) checkBackend(r ram) Check {
 }
 
 // checkFile judges a shared file that QEMU maps as it says.
-func (f *findings) checkFile(name string, r ram, refuse func(string, ...any) Check) Check {
+func (f *findings) checkFile(name string, r ram, refuse func(string, ...any) vmm.Check) vmm.Check {
 	fs := f.fileSystems[r.ID]
 	switch {
 	case fs == unix.HUGETLBFS_MAGIC:
@@ -69,7 +72,7 @@ func (f *findings) checkFile(name string, r ram, refuse func(string, ...any) Che
 }
 
 // checkOverlap refuses backends that share pages of one file.
-func (f *findings) checkOverlap() Check {
+func (f *findings) checkOverlap() vmm.Check {
 	const name = "ram-overlap"
 	for i, a := range f.rams {
 		for _, b := range f.rams[i+1:] {
@@ -81,7 +84,7 @@ func (f *findings) checkOverlap() Check {
 	return passed(name, "every backend has its own part of a file")
 }
 
-func (f *findings) checkLayout() Check {
+func (f *findings) checkLayout() vmm.Check {
 	const name = "ram-layout"
 	layout := f.Layout()
 	if err := layout.Validate(); err != nil {
@@ -93,7 +96,7 @@ func (f *findings) checkLayout() Check {
 // checkForeignShared looks for shared memory of the size of one of QEMU's
 // other RAM blocks. The stream might leave such a block out, and nobody would
 // serve it. QEMU does not say which blocks are shared.
-func (f *findings) checkForeignShared() Check {
+func (f *findings) checkForeignShared() vmm.Check {
 	const name = "ram-omitted"
 	for _, v := range f.maps {
 		if !v.shared || !v.isMemory() || f.isServed(v) {
@@ -128,7 +131,7 @@ func hasBackend(rams []ram, block Block) bool {
 }
 
 // checkStream bounds what travels in QEMU's own stream.
-func (f *findings) checkStream() Check {
+func (f *findings) checkStream() vmm.Check {
 	const name = "stream-size"
 	var sum uint64
 	for _, b := range f.Blocks {
@@ -144,7 +147,7 @@ func (f *findings) checkStream() Check {
 
 // checkUsers refuses RAM that other processes use: their accesses to missing
 // pages at the destination would not be trapped.
-func (f *findings) checkUsers() Check {
+func (f *findings) checkUsers() vmm.Check {
 	const name = "ram-users"
 	var texts []string
 	for _, r := range f.rams {
@@ -158,11 +161,11 @@ func (f *findings) checkUsers() Check {
 	return passed(name, "no other process uses the RAM files")
 }
 
-// fileSystem returns the type of the file system that holds the region.
-func (r *fileRegion) fileSystem() (int64, error) {
+// fileSystem returns the type of the file system that holds a file.
+func fileSystem(f *os.File) (int64, error) {
 	var fs unix.Statfs_t
-	if err := unix.Fstatfs(r.fd, &fs); err != nil {
-		return 0, fmt.Errorf("look at the file system of %s: %w", r.file.Name(), err)
+	if err := unix.Fstatfs(int(f.Fd()), &fs); err != nil {
+		return 0, fmt.Errorf("look at the file system of %s: %w", f.Name(), err)
 	}
 	return fs.Type, nil
 }

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/lazymig/lazymig/internal/vmm"
 )
 
 func join(lists ...[]string) []string {
@@ -17,7 +19,7 @@ func join(lists ...[]string) []string {
 	return all
 }
 
-func preflight(t *testing.T, v *testVMM) []Check {
+func preflight(t *testing.T, v *testVMM) []vmm.Check {
 	t.Helper()
 	checks, err := v.attach().Preflight(t.Context())
 	if err != nil {
@@ -195,10 +197,10 @@ func TestPreflightWarnsOfDisks(t *testing.T) {
 	v := startVMM(t, append(plainGuest(t, "pc"), "-drive", "file="+image+",if=none,id=d0,format=raw,cache=writeback", "-device", "virtio-blk-pci,drive=d0")...)
 	checks := preflight(t, v)
 	wantOnlyRefused(t, checks, "")
-	if c := find(t, checks, "disk-cache d0"); c.Status != StatusWarning {
+	if c := find(t, checks, "disk-cache d0"); c.Status != vmm.StatusWarning {
 		t.Errorf("check %+v, want a warning", c)
 	}
-	if c := find(t, checks, "disk-storage d0"); c.Status != StatusWarning && localFileSystem(os.Getpid(), image) != "" {
+	if c := find(t, checks, "disk-storage d0"); c.Status != vmm.StatusWarning && localFileSystem(os.Getpid(), image) != "" {
 		t.Errorf("check %+v, want a warning", c)
 	}
 	if _, err := json.Marshal(checks); err != nil {

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/lazymig/lazymig/internal/vmm"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -45,7 +47,7 @@ func (g *Guest) resumeProcess() error { return g.signal(unix.SIGCONT) }
 func (g *Guest) signal(s unix.Signal) error {
 	err := unix.PidfdSendSignal(g.vmm.pidfd, s, nil, 0)
 	if errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("%w: %w", ErrVMMGone, err)
+		return fmt.Errorf("%w: %w", vmm.ErrGone, err)
 	}
 	if err != nil {
 		return fmt.Errorf("send %v to process %d (run as root or as QEMU's user): %w", s, g.PID(), err)

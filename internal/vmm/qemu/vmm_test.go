@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lazymig/lazymig/internal/vmm"
+
 	"github.com/lazymig/lazymig/internal/vmm/qmp"
 )
 
@@ -192,9 +194,9 @@ func eventually(t *testing.T, what string, condition func() bool) {
 }
 
 // find returns the check with the name.
-func find(t *testing.T, checks []Check, name string) Check {
+func find(t *testing.T, checks []vmm.Check, name string) vmm.Check {
 	t.Helper()
-	i := slices.IndexFunc(checks, func(c Check) bool { return c.Name == name })
+	i := slices.IndexFunc(checks, func(c vmm.Check) bool { return c.Name == name })
 	if i < 0 {
 		t.Fatalf("there is no check %q in %v", name, checks)
 	}
@@ -203,14 +205,14 @@ func find(t *testing.T, checks []Check, name string) Check {
 
 // wantOnlyRefused asserts that exactly the named checks refuse, each with a
 // fix and with text in its detail.
-func wantOnlyRefused(t *testing.T, checks []Check, text string, names ...string) {
+func wantOnlyRefused(t *testing.T, checks []vmm.Check, text string, names ...string) {
 	t.Helper()
 	for _, c := range checks {
 		want := slices.Contains(names, c.Name)
-		if (c.Status == StatusRefused) != want {
+		if (c.Status == vmm.StatusRefused) != want {
 			t.Errorf("check %+v: refused? want %v", c, want)
 		}
-		if (c.Fix == "") != (c.Status == StatusOK) {
+		if (c.Fix == "") != (c.Status == vmm.StatusOK) {
 			t.Errorf("check %+v: wrong fix", c)
 		}
 		if want && !strings.Contains(c.Detail, text) {
