@@ -29,16 +29,17 @@ func AdoptFrom(pidfd, remoteFD int) (*Handle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("duplicate descriptor %d of the other process: %w", remoteFD, err)
 	}
-	if err := checkKind(fd); err != nil {
+	if err := CheckKind(fd); err != nil {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("adopt descriptor %d of the other process: %w", remoteFD, err)
 	}
 	return Adopt(fd), nil
 }
 
-// checkKind refuses a descriptor that is no userfaultfd: an ioctl meant for
+// CheckKind returns an error that wraps unix.EINVAL for a descriptor of this
+// process that is no userfaultfd: an ioctl meant for
 // one may mean something else on another file.
-func checkKind(fd int) error {
+func CheckKind(fd int) error {
 	kind, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
 	if err != nil {
 		return err

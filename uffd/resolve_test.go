@@ -229,7 +229,7 @@ func TestOpen(t *testing.T) {
 		return
 	}
 	check(t, err)
-	check(t, checkKind(h.Fd()))
+	check(t, CheckKind(h.Fd()))
 	check(t, h.Close())
 }
 
