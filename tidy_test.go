@@ -38,10 +38,11 @@ var allowed = map[string][]string{
 
 	"internal/wire":            {"."},
 	"internal/vmm":             {".", "golang.org/x/sys/..."},
+	"internal/vmm/process":     {"./internal/vmm", "golang.org/x/sys/..."},
 	"internal/vmm/qmp":         {".", "golang.org/x/sys/..."},
-	"internal/vmm/qemu":        {".", "./uffd", "./internal/vmm", "./internal/vmm/qmp", "golang.org/x/sys/..."},
+	"internal/vmm/qemu":        {".", "./uffd", "./internal/vmm", "./internal/vmm/process", "./internal/vmm/qmp", "golang.org/x/sys/..."},
 	"internal/vmm/firecracker": {".", "./uffd", "golang.org/x/sys/..."},
-	"internal/vmm/microvm":     {".", "./uffd", "./internal/vmm", "./internal/vmm/firecracker", "golang.org/x/sys/..."},
+	"internal/vmm/microvm":     {".", "./uffd", "./internal/vmm", "./internal/vmm/process", "./internal/vmm/firecracker", "golang.org/x/sys/..."},
 	"internal/migrate":         {"*", "!./bench/...", "!./cmd/...", "!./internal/agent/..."},
 	"internal/agent":           {".", "./internal/migrate", "./quictransport", "golang.org/x/sys/..."},
 

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lazymig/lazymig/internal/vmm/process"
+
 	"github.com/lazymig/lazymig/internal/vmm"
 
 	"github.com/lazymig/lazymig/internal/vmm/qmp"
@@ -36,21 +38,21 @@ func attach(ctx context.Context, path string, monitor *qmp.Client) (*Guest, erro
 	if err != nil {
 		return nil, err
 	}
-	process, err := watch(pid, nil)
+	vm, err := process.Watch(pid, nil)
 	if err != nil {
 		return nil, err
 	}
-	started, err := startTime(pid)
+	started, err := process.StartTime(pid)
 	if err != nil {
-		process.release()
+		vm.Release()
 		return nil, err
 	}
 	g := &Guest{
-		path: path, monitor: monitor, vmm: process, stopped: make(chan time.Time, 1), still: make(chan struct{}, 1),
+		path: path, monitor: monitor, vmm: vm, stopped: make(chan time.Time, 1), still: make(chan struct{}, 1),
 		state: ThawState{QMPPath: path, PID: pid, Started: started},
 	}
 	if err := g.readSettings(ctx); err != nil {
-		process.release()
+		vm.Release()
 		return nil, err
 	}
 	return g, nil
@@ -61,20 +63,20 @@ func attach(ctx context.Context, path string, monitor *qmp.Client) (*Guest, erro
 // does not run the guest: a stopped process answers on no monitor. The next
 // call is Thaw.
 func Reattach(ctx context.Context, state ThawState) (*Guest, error) {
-	process, err := watch(state.PID, nil)
+	vm, err := process.Watch(state.PID, nil)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", vmm.ErrGone, err)
 	}
-	g := &Guest{path: state.QMPPath, vmm: process, stopped: make(chan time.Time, 1), still: make(chan struct{}, 1), state: state, prepared: true, migrating: true}
+	g := &Guest{path: state.QMPPath, vmm: vm, stopped: make(chan time.Time, 1), still: make(chan struct{}, 1), state: state, prepared: true, migrating: true}
 	if err := g.rejoin(ctx); err != nil {
-		process.release()
+		vm.Release()
 		return nil, fmt.Errorf("attach again to process %d: %w", state.PID, err)
 	}
 	return g, nil
 }
 
 func (g *Guest) rejoin(ctx context.Context) error {
-	started, err := startTime(g.PID())
+	started, err := process.StartTime(g.PID())
 	if err != nil || started != g.state.Started {
 		return fmt.Errorf("%w: its number belongs to another process", vmm.ErrGone)
 	}

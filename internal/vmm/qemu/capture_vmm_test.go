@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lazymig/lazymig/internal/vmm/process"
+
 	"github.com/lazymig/lazymig/internal/vmm"
 
 	"golang.org/x/sys/unix"
@@ -95,7 +97,7 @@ func TestFreezeAndThaw(t *testing.T) {
 				t.Errorf("%d bytes of device state, reported %d", stream.Len(), frozen.StreamBytes)
 			}
 			t.Logf("%d KiB, %v from STOP to the sealed end", stream.Len()>>10, time.Since(frozen.StoppedReceived))
-			if stopped, err := isStopped(g.PID()); err != nil || !stopped {
+			if stopped, err := process.IsStopped(g.PID()); err != nil || !stopped {
 				t.Errorf("process stopped: %v, %v", stopped, err)
 			}
 			wantThawed(t, v, g, before, "running")
@@ -168,7 +170,7 @@ func TestFreezeStreamLoads(t *testing.T) {
 	for {
 		e := waitEvent(t, events, "MIGRATION")
 		if strings.Contains(string(e.Data), "failed") {
-			t.Fatalf("load failed: %s", readLogTail(d.log))
+			t.Fatalf("load failed: %s", process.LogTail(d.log))
 		}
 		if strings.Contains(string(e.Data), "completed") {
 			break

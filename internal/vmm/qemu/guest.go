@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lazymig/lazymig/internal/vmm/process"
+
 	"github.com/lazymig/lazymig/internal/vmm"
 
 	"golang.org/x/sys/unix"
@@ -22,7 +24,7 @@ import (
 type Guest struct {
 	path      string // of the monitor's socket
 	monitor   *qmp.Client
-	vmm       *process
+	vmm       *process.Process
 	state     ThawState
 	missing   []string // capabilities that QEMU lacks
 	prepared  bool     // the settings are changed
@@ -33,14 +35,14 @@ type Guest struct {
 }
 
 // PID returns the VMM's process id.
-func (g *Guest) PID() int { return g.vmm.pid }
+func (g *Guest) PID() int { return g.vmm.PID }
 
 // PIDFD returns a descriptor of the VMM's process that Guest owns, valid
 // until Close.
-func (g *Guest) PIDFD() int { return g.vmm.pidfd }
+func (g *Guest) PIDFD() int { return g.vmm.FD }
 
 // Exited is closed when the VMM has ended.
-func (g *Guest) Exited() <-chan struct{} { return g.vmm.exited }
+func (g *Guest) Exited() <-chan struct{} { return g.vmm.Exited() }
 
 // Stopped gets the time at which Freeze learnt that the guest had stopped, with
 // a monotonic reading: the blackout has begun.
@@ -93,11 +95,11 @@ func (g *Guest) ThawState() ThawState { return g.state }
 func (g *Guest) Kill(ctx context.Context) error {
 	ctx, cancel := bound(ctx, killTimeout)
 	defer cancel()
-	if err := g.vmm.kill(); err != nil {
+	if err := g.vmm.Kill(); err != nil {
 		return err
 	}
 	select {
-	case <-g.vmm.exited:
+	case <-g.vmm.Exited():
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("wait for the end of the VMM, process %d: %w", g.PID(), context.Cause(ctx))
@@ -109,7 +111,7 @@ func (g *Guest) Kill(ctx context.Context) error {
 func (g *Guest) Close() error {
 	err := g.monitor.Close()
 	g.relays.Wait()
-	g.vmm.release()
+	g.vmm.Release()
 	return err
 }
 
@@ -145,11 +147,11 @@ func (g *Guest) explain(err error) error {
 	}
 	if isHangUp(err) {
 		select {
-		case <-g.vmm.exited:
+		case <-g.vmm.Exited():
 		case <-time.After(exitGrace):
 		}
 	}
-	if g.vmm.hasExited() {
+	if g.vmm.HasExited() {
 		return fmt.Errorf("%w: %w", vmm.ErrGone, err)
 	}
 	return err
@@ -182,3 +184,11 @@ func GuestName(ctx context.Context, qmpPath string) (string, error) {
 	name, err := queries{monitor}.name(ctx)
 	return name, errors.Join(err, monitor.Close())
 }
+
+// stopProcess stops the VMM's process, so that it says nothing more and does
+// nothing more.
+func (g *Guest) stopProcess(ctx context.Context) error { return g.explain(g.vmm.Stop(ctx)) }
+
+// resumeProcess lets a stopped process go on. One that was not stopped is
+// fine.
+func (g *Guest) resumeProcess() error { return g.vmm.Continue() }

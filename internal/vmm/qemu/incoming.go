@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"regexp"
 
+	"github.com/lazymig/lazymig/internal/vmm/process"
+
 	"github.com/lazymig/lazymig/internal/vmm/qmp"
 )
 
@@ -42,8 +44,8 @@ type Incoming struct {
 	regions []*ramFile // those of files that are guest RAM, in layout order
 
 	client   *qmp.Client
-	process  *process // QEMU
-	launcher *process // what was started: QEMU, or what started QEMU
+	process  *process.Process // QEMU
+	launcher *process.Process // what was started: QEMU, or what started QEMU
 	previous settings
 	events   *eventLog
 	exited   chan struct{} // closed when no QEMU runs any more
@@ -132,7 +134,7 @@ func (i *Incoming) PID() int {
 	if i.process == nil {
 		return 0
 	}
-	return i.process.pid
+	return i.process.PID
 }
 
 // PIDFD returns a descriptor of QEMU's process that Incoming owns, valid until
@@ -141,7 +143,7 @@ func (i *Incoming) PIDFD() int {
 	if i.process == nil {
 		return -1
 	}
-	return i.process.pidfd
+	return i.process.FD
 }
 
 // Describe asks QEMU what guest it would run.

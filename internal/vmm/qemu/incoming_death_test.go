@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lazymig/lazymig/internal/vmm/process"
+
 	"github.com/lazymig/lazymig/internal/vmm"
 
 	"github.com/lazymig/lazymig/internal/vmm/qmp"
@@ -223,13 +225,13 @@ func TestDetachLeavesTheGuest(t *testing.T) {
 	x := newIncomingTest(t)
 	source := startSource(t, x.guestArgs("q35"), x.ram)
 	moveGuest(t, x, source, x.guestArgs("q35"))
-	p, err := watch(x.PID(), nil)
+	p, err := process.Watch(x.PID(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.release()
+	defer p.Release()
 	path, files := x.QMPPath(), x.RAMFiles()
-	launcher := x.launcher.child
+	launcher := x.launcher.Child
 	if err := x.Detach(); err != nil {
 		t.Fatal(err)
 	}
@@ -241,11 +243,11 @@ func TestDetachLeavesTheGuest(t *testing.T) {
 	if have.capabilities["x-ignore-shared"] || have.capabilities["late-block-activate"] || *have.announceRounds == 0 {
 		t.Errorf("settings after Detach: %+v", have)
 	}
-	if err := p.kill(); err != nil {
+	if err := p.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	launcher.Wait()
-	receive(t, "the end", p.exited)
+	receive(t, "the end", p.Exited())
 	for _, file := range files {
 		unix.Unlink(file)
 	}

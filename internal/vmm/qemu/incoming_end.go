@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+
+	"github.com/lazymig/lazymig/internal/vmm/process"
 )
 
 // Kill ends QEMU at once and waits for its end. It works on a QEMU that hangs
@@ -16,22 +18,22 @@ func (i *Incoming) Kill(ctx context.Context) error {
 	}
 	ctx, cancel := bound(ctx, killTimeout)
 	defer cancel()
-	if err := i.process.kill(); err != nil {
+	if err := i.process.Kill(); err != nil {
 		return err
 	}
 	select {
 	case <-i.exited:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("kill QEMU (process %d): %w", i.process.pid, context.Cause(ctx))
+		return fmt.Errorf("kill QEMU (process %d): %w", i.process.PID, context.Cause(ctx))
 	}
 }
 
 // Remove unlinks the RAM files that Create made, and the monitor's socket. It
 // refuses while QEMU runs: its RAM would lose its name.
 func (i *Incoming) Remove() error {
-	if i.process != nil && !i.process.hasExited() {
-		return fmt.Errorf("remove the RAM files: QEMU (process %d) still runs, kill it first", i.process.pid)
+	if i.process != nil && !i.process.HasExited() {
+		return fmt.Errorf("remove the RAM files: QEMU (process %d) still runs, kill it first", i.process.PID)
 	}
 	problems := []error{i.removeFiles()}
 	monitor := serverSocket{path: i.QMPPath()}
@@ -79,9 +81,9 @@ func (i *Incoming) Detach() error {
 	if i.client != nil {
 		problems = append(problems, i.client.Close())
 	}
-	for _, p := range []*process{i.process, i.launcher} {
+	for _, p := range []*process.Process{i.process, i.launcher} {
 		if p != nil {
-			p.release()
+			p.Release()
 		}
 	}
 	return errors.Join(append(problems, i.closeFiles())...)
@@ -94,16 +96,5 @@ func KillMarked(tag string) error {
 	if !tagForm.MatchString(tag) {
 		return fmt.Errorf("kill the QEMU of tag %q: that is no tag", tag)
 	}
-	marked, err := findMarked(marker + "=" + tag)
-	problems := []error{err}
-	for _, pid := range marked {
-		p, err := watch(pid, nil)
-		if err != nil {
-			continue // it has ended meanwhile
-		}
-		problems = append(problems, p.kill())
-		<-p.exited
-		p.release()
-	}
-	return errors.Join(problems...)
+	return process.KillMarked(marker + "=" + tag)
 }

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lazymig/lazymig/internal/vmm/process"
+
 	"github.com/lazymig/lazymig/internal/vmm"
 
 	"github.com/lazymig/lazymig/internal/vmm/qmp"
@@ -47,9 +49,9 @@ func (i *Incoming) serveEvents(subscription *qmp.Subscription) {
 			events, lost = nil, time.After(drainTimeout)
 		case <-lost:
 			i.events.finishLoad(fmt.Errorf("load the device state: the monitor is lost: %w", subscription.Err()))
-		case <-i.process.exited:
+		case <-i.process.Exited():
 			i.events.drain(events)
-			i.events.finishLoad(fmt.Errorf("load the device state: QEMU has ended; %s", readLogTail(i.events.log)))
+			i.events.finishLoad(fmt.Errorf("load the device state: QEMU has ended; %s", process.LogTail(i.events.log)))
 			close(i.exited)
 			return
 		case <-i.detached:
@@ -115,7 +117,7 @@ func (l *eventLog) noteMigration(status string) {
 		}
 		l.finishLoad(nil)
 	case "failed", "cancelled":
-		l.finishLoad(fmt.Errorf("load the device state: it %s; %s", status, readLogTail(l.log)))
+		l.finishLoad(fmt.Errorf("load the device state: it %s; %s", status, process.LogTail(l.log)))
 	}
 }
 
@@ -192,8 +194,8 @@ func (i *Incoming) Shutdown() (reason string, powerOff bool) {
 
 // exitState says how the process ended, as far as its parent can tell.
 func (i *Incoming) exitState() string {
-	if i.process == nil || i.process.child == nil || !i.process.hasExited() {
+	if i.process == nil || i.process.Child == nil || !i.process.HasExited() {
 		return ""
 	}
-	return i.process.child.ProcessState.String()
+	return i.process.Child.ProcessState.String()
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -114,25 +113,4 @@ func (r *ramFile) close() error {
 	err := r.file.Close()
 	r.file = nil
 	return err
-}
-
-// readLogTail returns the last lines of a log file for an error text.
-func readLogTail(path string) string {
-	file, err := os.Open(path)
-	if err != nil {
-		return "its log cannot be read: " + err.Error()
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return "its log cannot be read: " + err.Error()
-	}
-	text := make([]byte, min(info.Size(), logTail))
-	n, _ := file.ReadAt(text, info.Size()-int64(len(text)))
-	lines := strings.Split(strings.TrimSpace(string(text[:n])), "\n")
-	tail := strings.Join(lines[max(0, len(lines)-logLines):], "\n")
-	if tail == "" {
-		return "it said nothing"
-	}
-	return "it said: " + tail
 }

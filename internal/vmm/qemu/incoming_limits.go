@@ -36,11 +36,6 @@ const (
 	// Its reader does nothing that blocks, so this is only for bursts.
 	eventBuffer = 1024
 
-	// logTail is how much of QEMU's log goes into an error, in bytes, and
-	// logLines the number of lines.
-	logTail  = 4096
-	logLines = 10
-
 	// maxSizeDigits bounds the number in a size on the command line; the
 	// largest size of 64 bits has 20 digits.
 	maxSizeDigits = 32

@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 
+	"github.com/lazymig/lazymig/internal/vmm/process"
+
 	"github.com/lazymig/lazymig/internal/vmm"
 
 	"golang.org/x/sys/unix"
@@ -75,7 +77,7 @@ func (i *Incoming) Run(ctx context.Context) error {
 	if err := context.Cause(ctx); err != nil {
 		return fmt.Errorf("run the guest: no RESUME: %w: %w", vmm.ErrMayHaveRun, err)
 	}
-	return fmt.Errorf("run the guest: %w: QEMU has ended; %s", vmm.ErrMayHaveRun, readLogTail(i.LogPath()))
+	return fmt.Errorf("run the guest: %w: QEMU has ended; %s", vmm.ErrMayHaveRun, process.LogTail(i.LogPath()))
 }
 
 // Announce makes QEMU announce the guest's network addresses, so that switches

@@ -79,7 +79,7 @@ func (s settings) apply(ctx context.Context, client *qmp.Client) error {
 // x-ignore-shared left on, the next migration by somebody else would leave out
 // the guest's RAM.
 func (i *Incoming) settle() error {
-	if i.previous.announceRounds == nil || !i.events.hasLoaded() || i.process.hasExited() {
+	if i.previous.announceRounds == nil || !i.events.hasLoaded() || i.process.HasExited() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)

@@ -4,14 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
-	"syscall"
 	"time"
+
+	"github.com/lazymig/lazymig/internal/vmm/process"
 
 	"github.com/lazymig/lazymig/internal/vmm/qmp"
 )
@@ -52,43 +47,16 @@ func (i *Incoming) launch() error {
 	if err != nil {
 		return err
 	}
-	log, err := os.OpenFile(i.LogPath(), os.O_WRONLY|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
+	i.launcher, err = process.Start(args, i.LogPath(), i.mark())
 	if err != nil {
 		return fmt.Errorf("start QEMU: %w", err)
-	}
-	defer log.Close()
-	args = inScope(args)
-	command := exec.Command(args[0], args[1:]...)
-	command.Stdout, command.Stderr = log, log
-	command.Env = append(os.Environ(), i.mark())
-	command.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := command.Start(); err != nil {
-		return fmt.Errorf("start QEMU: %w", err)
-	}
-	i.launcher, err = watch(command.Process.Pid, command)
-	if err != nil {
-		return errors.Join(err, command.Process.Kill(), command.Wait())
 	}
 	return nil
 }
 
-// inScope puts the command into a systemd scope of its own where systemd
-// runs, so that stopping lazymig's unit does not stop QEMU. systemd-run
-// becomes the command, it does not stay beside it.
-func inScope(args []string) []string {
-	if info, err := os.Stat("/run/systemd/system"); err != nil || !info.IsDir() || os.Geteuid() != 0 {
-		return args
-	}
-	run, err := exec.LookPath("systemd-run")
-	if err != nil {
-		return args
-	}
-	return append([]string{run, "--scope", "--quiet", "--collect", "--"}, args...)
-}
-
 // connect waits for the monitor and finds out which process QEMU is.
 func (i *Incoming) connect(ctx context.Context) error {
-	if err := i.setOOMScore(i.launcher); err != nil {
+	if err := i.launcher.SetOOMScore(i.config.OOMScoreAdj); err != nil {
 		return err
 	}
 	client, err := i.dial(ctx)
@@ -97,9 +65,9 @@ func (i *Incoming) connect(ctx context.Context) error {
 	}
 	i.client = client
 	pid := client.PeerPID()
-	if pid == i.launcher.pid {
+	if pid == i.launcher.PID {
 		i.process = i.launcher
-	} else if i.process, err = watch(pid, nil); err != nil {
+	} else if i.process, err = process.Watch(pid, nil); err != nil {
 		return fmt.Errorf("find QEMU's process: %w", err)
 	}
 	i.served = make(chan struct{})
@@ -109,29 +77,29 @@ func (i *Incoming) connect(ctx context.Context) error {
 	if err := client.Execute(ctx, "query-status", nil, nil); err != nil {
 		return i.explain(fmt.Errorf("ask QEMU for its status: %w", err))
 	}
-	return i.setOOMScore(i.process)
+	return i.process.SetOOMScore(i.config.OOMScoreAdj)
 }
 
 // dial tries until the monitor answers, QEMU ends or the time is over.
 func (i *Incoming) dial(ctx context.Context) (*qmp.Client, error) {
 	for {
-		isDaemon := i.launcher.hasExited()
-		if isDaemon && (!i.command.daemonize || !i.launcher.child.ProcessState.Success()) {
-			return nil, fmt.Errorf("start QEMU: it ended at once (%v); %s", i.launcher.child.ProcessState, readLogTail(i.LogPath()))
+		isDaemon := i.launcher.HasExited()
+		if isDaemon && (!i.command.daemonize || !i.launcher.Child.ProcessState.Success()) {
+			return nil, fmt.Errorf("start QEMU: it ended at once (%v); %s", i.launcher.Child.ProcessState, process.LogTail(i.LogPath()))
 		}
 		client, err := qmp.Dial(ctx, i.QMPPath())
 		if err == nil {
 			return client, nil
 		}
 		if isDaemon {
-			return nil, fmt.Errorf("start QEMU: it ended behind -daemonize: %w; %s", err, readLogTail(i.LogPath()))
+			return nil, fmt.Errorf("start QEMU: it ended behind -daemonize: %w; %s", err, process.LogTail(i.LogPath()))
 		}
 		select {
 		case <-time.After(dialInterval):
-		case <-i.launcher.exited:
+		case <-i.launcher.Exited():
 		case <-ctx.Done():
 			return nil, fmt.Errorf("start QEMU: %w (a server socket without wait=off on the command line makes it wait): %w; %s",
-				context.Cause(ctx), err, readLogTail(i.LogPath()))
+				context.Cause(ctx), err, process.LogTail(i.LogPath()))
 		}
 	}
 }
@@ -143,39 +111,21 @@ func (i *Incoming) explain(err error) error {
 	}
 	select {
 	case <-i.exited:
-		return fmt.Errorf("QEMU has ended: %w; %s", err, readLogTail(i.LogPath()))
+		return fmt.Errorf("QEMU has ended: %w; %s", err, process.LogTail(i.LogPath()))
 	case <-time.After(drainTimeout):
 		return err
 	}
-}
-
-func (i *Incoming) setOOMScore(p *process) error {
-	path := fmt.Sprintf("/proc/%d/oom_score_adj", p.pid)
-	err := os.WriteFile(path, []byte(strconv.Itoa(i.config.OOMScoreAdj)), 0o600)
-	if err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, syscall.ESRCH) {
-		return fmt.Errorf("set QEMU's oom_score_adj to %d: %w", i.config.OOMScoreAdj, err)
-	}
-	return nil
 }
 
 func (i *Incoming) mark() string { return marker + "=" + i.config.Tag }
 
 // abandon kills what a failed start has left.
 func (i *Incoming) abandon() error {
-	problems := []error{i.launcher.end()}
+	problems := []error{i.launcher.End()}
 	if i.process != nil {
-		problems = append(problems, i.process.end())
+		problems = append(problems, i.process.End())
 	}
-	marked, err := findMarked(i.mark())
-	problems = append(problems, err)
-	for _, pid := range marked {
-		p, err := watch(pid, nil)
-		if err != nil {
-			continue // it has ended meanwhile
-		}
-		problems = append(problems, p.end())
-		p.release()
-	}
+	problems = append(problems, process.KillMarked(i.mark()))
 	if err := errors.Join(problems...); err != nil {
 		return err
 	}
@@ -185,23 +135,4 @@ func (i *Incoming) abandon() error {
 		<-i.served
 	}
 	return nil
-}
-
-// findMarked returns the processes whose environment has the mark.
-func findMarked(mark string) ([]int, error) {
-	paths, err := filepath.Glob("/proc/[0-9]*/environ")
-	if err != nil {
-		return nil, fmt.Errorf("list processes: %w", err)
-	}
-	var list []int
-	for _, path := range paths {
-		environment, err := os.ReadFile(path)
-		if err != nil || !slices.Contains(strings.Split(string(environment), "\x00"), mark) {
-			continue
-		}
-		if pid, err := strconv.Atoi(strings.Split(path, "/")[2]); err == nil {
-			list = append(list, pid)
-		}
-	}
-	return list, nil
 }

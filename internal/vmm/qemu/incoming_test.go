@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lazymig/lazymig/internal/vmm/process"
+
 	"github.com/lazymig/lazymig/internal/vmm"
 
 	"golang.org/x/sys/unix"
@@ -208,7 +210,7 @@ func TestQEMUThatHangs(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "wait=off") {
 			t.Errorf("Start: %v, want a hint", err)
 		}
-		if left, err := findMarked(x.mark()); err != nil || len(left) > 0 {
+		if left, err := process.FindMarked(x.mark()); err != nil || len(left) > 0 {
 			t.Errorf("left: %v, %v", left, err)
 		}
 	}

@@ -33,12 +33,6 @@ const (
 	// ended.
 	exitGrace = time.Second
 
-	// stopTimeout bounds the wait for a SIGSTOP to reach all threads.
-	stopTimeout = 2 * time.Second
-
-	// stopRecheck is how often that wait looks: the kernel tells only parents.
-	stopRecheck = 50 * time.Microsecond
-
 	// maxDevices bounds the devices that are looked at.
 	maxDevices = 4096
 )

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lazymig/lazymig/internal/vmm/process"
+
 	"github.com/lazymig/lazymig/internal/vmm"
 
 	"github.com/lazymig/lazymig/internal/vmm/qmp"
@@ -119,7 +121,7 @@ func (v *testVMM) dial(path string) *qmp.Client {
 	eventually(v.t, "QEMU's monitor", func() bool {
 		select {
 		case <-v.exited:
-			v.t.Fatalf("QEMU ended: %v: %s", v.waitErr, readLogTail(v.log))
+			v.t.Fatalf("QEMU ended: %v: %s", v.waitErr, process.LogTail(v.log))
 		default:
 		}
 		c, err := qmp.Dial(v.t.Context(), path)

@@ -1,4 +1,4 @@
-package qemu
+package process
 
 import (
 	"errors"
@@ -11,30 +11,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// process is a process that is watched through its pidfd. One goroutine waits
+// Process is a process that is watched through its pidfd. One goroutine waits
 // for its end.
-type process struct {
-	pid    int
-	pidfd  int
-	file   *os.File // owns pidfd
+type Process struct {
+	PID int
+	// FD is the pidfd, valid until Release.
+	FD int
+	// Child is set for a child of this process, which the watcher reaps.
+	Child *exec.Cmd
+
+	file   *os.File // owns FD
 	conn   syscall.RawConn
-	child  *exec.Cmd     // to be reaped by the watcher; nil for others
 	exited chan struct{} // closed when the process has ended
 	done   chan struct{} // closed when the watcher has ended
 }
 
-// watch opens a process by its number and starts to watch it. child is set if
+// Watch opens a process by its number and starts to watch it. child is set if
 // the process is a child of this one.
-func watch(pid int, child *exec.Cmd) (*process, error) {
+func Watch(pid int, child *exec.Cmd) (*Process, error) {
 	pidfd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
 	if err != nil {
 		return nil, fmt.Errorf("open process %d: %w", pid, err)
 	}
-	p := &process{
-		pid:    pid,
-		pidfd:  pidfd,
+	p := &Process{
+		PID:    pid,
+		FD:     pidfd,
 		file:   os.NewFile(uintptr(pidfd), "pidfd"),
-		child:  child,
+		Child:  child,
 		exited: make(chan struct{}),
 		done:   make(chan struct{}),
 	}
@@ -46,14 +49,14 @@ func watch(pid int, child *exec.Cmd) (*process, error) {
 }
 
 // serveExit waits for the end of the process or for release.
-func (p *process) serveExit() {
+func (p *Process) serveExit() {
 	defer close(p.done)
 	err := p.conn.Read(func(fd uintptr) bool { return isReadable(int(fd)) })
 	if err != nil {
 		return // released
 	}
-	if p.child != nil {
-		_ = p.child.Wait() // the state is kept in p.child
+	if p.Child != nil {
+		_ = p.Child.Wait() // the state is kept in p.Child
 	}
 	close(p.exited)
 }
@@ -64,33 +67,37 @@ func isReadable(fd int) bool {
 	return err == nil && n > 0
 }
 
-// kill ends the process at once. A process that has ended is fine; after
-// release the error is os.ErrClosed.
-func (p *process) kill() error {
+// Kill ends the process at once. A process that has ended is fine; after
+// Release the error is os.ErrClosed.
+func (p *Process) Kill() error {
 	var failure error
 	err := p.conn.Control(func(fd uintptr) {
 		failure = unix.PidfdSendSignal(int(fd), unix.SIGKILL, nil, 0)
 	})
 	if err = errors.Join(err, failure); err != nil && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("kill process %d: %w", p.pid, err)
+		return fmt.Errorf("kill process %d: %w", p.PID, err)
 	}
 	return nil
 }
 
-// end kills the process and waits until it has ended.
-func (p *process) end() error {
-	if err := p.kill(); err != nil {
+// End kills the process and waits until it has ended.
+func (p *Process) End() error {
+	if err := p.Kill(); err != nil {
 		return err
 	}
 	select {
 	case <-p.exited:
 		return nil
 	case <-time.After(killTimeout):
-		return fmt.Errorf("kill process %d: it does not end within %v", p.pid, killTimeout)
+		return fmt.Errorf("kill process %d: it does not end within %v", p.PID, killTimeout)
 	}
 }
 
-func (p *process) hasExited() bool {
+// Exited is closed when the process has ended.
+func (p *Process) Exited() <-chan struct{} { return p.exited }
+
+// HasExited reports whether the process has ended.
+func (p *Process) HasExited() bool {
 	select {
 	case <-p.exited:
 		return true
@@ -99,9 +106,9 @@ func (p *process) hasExited() bool {
 	}
 }
 
-// release stops watching and leaves the process as it is. Calls after the
+// Release stops watching and leaves the process as it is. Calls after the
 // first do nothing.
-func (p *process) release() {
+func (p *Process) Release() {
 	p.file.Close()
 	<-p.done
 }

@@ -1,4 +1,4 @@
-package qemu
+package process
 
 import (
 	"bytes"
@@ -14,20 +14,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stopProcess stops the VMM's process by a signal and waits until all its
+// Stop stops the process by a signal and waits until all its
 // threads have stopped, so that it says nothing more and does nothing more.
-func (g *Guest) stopProcess(ctx context.Context) error {
+func (p *Process) Stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
-	if err := g.signal(unix.SIGSTOP); err != nil {
+	if err := p.signal(unix.SIGSTOP); err != nil {
 		return err
 	}
 	recheck := time.NewTicker(stopRecheck)
 	defer recheck.Stop()
 	for {
-		stopped, err := isStopped(g.PID())
+		stopped, err := IsStopped(p.PID)
 		if err != nil {
-			return g.explain(err)
+			return err
 		}
 		if stopped {
 			return nil
@@ -35,28 +35,28 @@ func (g *Guest) stopProcess(ctx context.Context) error {
 		select {
 		case <-recheck.C:
 		case <-ctx.Done():
-			return fmt.Errorf("wait until process %d has stopped: %w", g.PID(), context.Cause(ctx))
+			return fmt.Errorf("wait until process %d has stopped: %w", p.PID, context.Cause(ctx))
 		}
 	}
 }
 
-// resumeProcess lets a stopped process go on. One that was not stopped is
+// Continue lets a stopped process go on. One that was not stopped is
 // fine.
-func (g *Guest) resumeProcess() error { return g.signal(unix.SIGCONT) }
+func (p *Process) Continue() error { return p.signal(unix.SIGCONT) }
 
-func (g *Guest) signal(s unix.Signal) error {
-	err := unix.PidfdSendSignal(g.vmm.pidfd, s, nil, 0)
+func (p *Process) signal(s unix.Signal) error {
+	err := unix.PidfdSendSignal(p.FD, s, nil, 0)
 	if errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("%w: %w", vmm.ErrGone, err)
 	}
 	if err != nil {
-		return fmt.Errorf("send %v to process %d (run as root or as QEMU's user): %w", s, g.PID(), err)
+		return fmt.Errorf("send %v to process %d (run as root or as its user): %w", s, p.PID, err)
 	}
 	return nil
 }
 
-// isStopped tells whether every thread of a process is stopped or has ended.
-func isStopped(pid int) (bool, error) {
+// IsStopped tells whether every thread of a process is stopped or has ended.
+func IsStopped(pid int) (bool, error) {
 	directory := fmt.Sprintf("/proc/%d/task", pid)
 	threads, err := os.ReadDir(directory)
 	if err != nil {
@@ -77,9 +77,9 @@ func isStopped(pid int) (bool, error) {
 	return true, nil
 }
 
-// startTime returns when a process started, in the kernel's clock ticks since
+// StartTime returns when a process started, in the kernel's clock ticks since
 // boot. Together with its number it names a process for good.
-func startTime(pid int) (uint64, error) {
+func StartTime(pid int) (uint64, error) {
 	fields, err := statFields(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
