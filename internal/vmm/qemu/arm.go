@@ -9,7 +9,6 @@ import (
 	"strconv"
 
 	"github.com/lazymig/lazymig/internal/vmm"
-
 	"github.com/lazymig/lazymig/uffd"
 	"golang.org/x/sys/unix"
 )

@@ -11,9 +11,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/lazymig/lazymig/internal/vmm/process"
-
 	"github.com/lazymig/lazymig/internal/vmm"
+	"github.com/lazymig/lazymig/internal/vmm/process"
 
 	"github.com/lazymig/lazymig/internal/vmm/qmp"
 )

@@ -12,9 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lazymig/lazymig/internal/vmm/process"
-
 	"github.com/lazymig/lazymig/internal/vmm"
+	"github.com/lazymig/lazymig/internal/vmm/process"
 
 	"golang.org/x/sys/unix"
 

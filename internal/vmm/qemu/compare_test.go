@@ -5,9 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/lazymig/lazymig/internal/vmm"
-
 	"github.com/lazymig/lazymig"
+	"github.com/lazymig/lazymig/internal/vmm"
 )
 
 // sample describes a guest with everything.

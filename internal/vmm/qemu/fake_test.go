@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/lazymig/lazymig/internal/vmm"
-
 	"github.com/lazymig/lazymig/internal/vmm/qmp"
 )
 

@@ -8,7 +8,6 @@ import (
 	"regexp"
 
 	"github.com/lazymig/lazymig/internal/vmm/process"
-
 	"github.com/lazymig/lazymig/internal/vmm/qmp"
 )
 

@@ -8,9 +8,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/lazymig/lazymig/internal/vmm"
-
 	"github.com/lazymig/lazymig"
+	"github.com/lazymig/lazymig/internal/vmm"
 )
 
 // memoryLimit is the limit of one control group, in bytes. The pages of guest

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
-	"github.com/lazymig/lazymig/internal/vmm/process"
-
 	"github.com/lazymig/lazymig/internal/vmm"
+	"github.com/lazymig/lazymig/internal/vmm/process"
 
 	"github.com/lazymig/lazymig/internal/vmm/qmp"
 	"golang.org/x/sys/unix"
@@ -152,18 +152,25 @@ func TestKillWhileAPageIsMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stream.Close()
-	source.save(t, stream) // loading it touches guest RAM
+	source.save(t, stream) // loading it touches guest RAM, most often
+	var wait sync.WaitGroup
+	wait.Go(func() { // this does so for certain
+		look := map[string]string{"command-line": "xp /1bx 0x7fff000"}
+		_ = x.client.Execute(t.Context(), "human-monitor-command", look, nil) // QEMU is killed
+	})
 	poll := []unix.PollFd{{Fd: int32(handle.Fd()), Events: unix.POLLIN}}
 	waitUntil(t, "a fault", func() bool {
 		n, err := unix.Poll(poll, 0)
 		return n > 0 && err == nil
 	})
+	had := x.events.hasLoaded()
 	if err := x.Kill(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if err := receive(t, "the load", loaded); err == nil {
+	if err := receive(t, "the load", loaded); err == nil && !had {
 		t.Error("a QEMU that was killed has loaded")
 	}
+	wait.Wait()
 }
 
 // TestRunIsBounded freezes QEMU: whether the guest runs is not known then.

@@ -6,9 +6,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/lazymig/lazymig/internal/vmm/process"
-
 	"github.com/lazymig/lazymig/internal/vmm"
+	"github.com/lazymig/lazymig/internal/vmm/process"
 
 	"github.com/lazymig/lazymig/internal/vmm/qmp"
 )

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/lazymig/lazymig/internal/vmm"
-
 	"github.com/lazymig/lazymig/internal/vmm/qmp"
 	"github.com/lazymig/lazymig/uffd"
 	"go.uber.org/goleak"

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/lazymig/lazymig/internal/vmm"
-
 	"github.com/lazymig/lazymig/uffd"
 	"golang.org/x/sys/unix"
 )

@@ -7,9 +7,8 @@ import (
 	"io"
 	"os"
 
-	"github.com/lazymig/lazymig/internal/vmm/process"
-
 	"github.com/lazymig/lazymig/internal/vmm"
+	"github.com/lazymig/lazymig/internal/vmm/process"
 
 	"golang.org/x/sys/unix"
 )

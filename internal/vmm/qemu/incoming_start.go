@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/lazymig/lazymig/internal/vmm/process"
-
 	"github.com/lazymig/lazymig/internal/vmm/qmp"
 )
 

@@ -8,9 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/lazymig/lazymig/internal/vmm/process"
-
 	"github.com/lazymig/lazymig/internal/vmm"
+	"github.com/lazymig/lazymig/internal/vmm/process"
 
 	"golang.org/x/sys/unix"
 )
