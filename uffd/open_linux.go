@@ -26,6 +26,17 @@ func Open() (*Handle, error) {
 	return Adopt(fd), nil
 }
 
+// OpenUserMode creates a userfaultfd for the memory of the calling process that
+// needs no privilege and serves only faults of code that runs in user mode: a
+// system call, or KVM, that touches a missing page gets an error instead.
+func OpenUserMode() (*Handle, error) {
+	fd, err := create(openFlags | userModeOnly)
+	if err != nil {
+		return nil, fmt.Errorf("create userfaultfd for faults of user mode: %w%s", err, hint(err))
+	}
+	return Adopt(fd), nil
+}
+
 // OpenDevice opens /dev/userfaultfd, to be passed to another process, which
 // can then create its userfaultfd without a privilege of its own.
 func OpenDevice() (*os.File, error) {

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"os/exec"
 
 	"github.com/lazymig/lazymig/internal/agent"
+	"github.com/lazymig/lazymig/internal/vmm/microvm"
 	"github.com/lazymig/lazymig/internal/vmm/qemu"
 	"github.com/spf13/cobra"
 )
@@ -62,8 +64,15 @@ func (f *receiveFlags) job(args []string) (agent.Job, error) {
 	if _, err := exec.LookPath(args[0]); err != nil {
 		return job, failed(exitUsage, err, "install QEMU (Debian: apt-get install qemu-system-x86), or give its path after --")
 	}
-	if job.VM == "" {
+	if job.VM == "" && !microvm.IsCommandLine(args) {
 		job.VM = qemu.NameFromArgs(args)
+	}
+	if microvm.IsCommandLine(args) {
+		vm, err := microvm.ParseArgs(args[2:])
+		if err != nil {
+			return job, failed(exitUsage, err, "")
+		}
+		job.VM = cmp.Or(job.VM, vm.Name)
 	}
 	if job.VM == "" {
 		return job, usage("add -name to it, or give --vm NAME, the same on both sides", "the guest has no name: its command line is without -name")

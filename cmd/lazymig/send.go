@@ -9,6 +9,7 @@ import (
 
 	"github.com/lazymig/lazymig/internal/agent"
 	"github.com/lazymig/lazymig/internal/migrate"
+	"github.com/lazymig/lazymig/internal/vmm/microvm"
 	"github.com/lazymig/lazymig/internal/vmm/qemu"
 	"github.com/spf13/cobra"
 )
@@ -23,7 +24,8 @@ const (
 // sendFlags are the flags of send.
 type sendFlags struct {
 	sideFlags
-	qmp, to      string
+	qmp, microvm string
+	to           string
 	bandwidth    size
 	readyTimeout time.Duration
 	keepRAM      bool
@@ -63,12 +65,15 @@ stopped and needs a person.`,
 	set := command.Flags()
 	f.register(set)
 	set.StringVar(&f.qmp, "qmp", "", "talk to the guest's QEMU by this QMP `SOCKET`, which nobody else uses")
+	set.StringVar(&f.microvm, "microvm", "", "talk to the embedded VMM by this control `SOCKET`, instead of --qmp")
 	set.StringVar(&f.to, "to", "", "lazymig receive listens at `HOST:PORT`")
 	set.Var(&f.bandwidth, "bandwidth", "limit of the background in bytes per second, such as 500MB or 1GiB")
 	set.DurationVar(&f.readyTimeout, "ready-timeout", defaultReadyTimeout, "let the guest go on here if the destination is not ready `DURATION` after the stop")
 	set.BoolVar(&f.keepRAM, "keep-ram", false, "keep the guest's RAM file on this host after it has moved")
 	set.BoolVar(&f.dryRun, "dry-run", false, "check both hosts, move nothing")
-	require(command, "qmp", "to")
+	require(command, "to")
+	command.MarkFlagsOneRequired("qmp", "microvm")
+	command.MarkFlagsMutuallyExclusive("qmp", "microvm")
 	return command
 }
 
@@ -81,15 +86,15 @@ func (f *sendFlags) job(ctx context.Context) (agent.Job, error) {
 	if f.readyTimeout <= 0 {
 		return job, usage("", "invalid --ready-timeout %v: use more than 0", f.readyTimeout)
 	}
-	if err := checkMonitor(f.qmp); err != nil {
+	if err := checkMonitor(f.qmp + f.microvm); err != nil {
 		return job, err
 	}
 	if job.VM == "" {
-		if job.VM, err = guestName(ctx, f.qmp); err != nil {
+		if job.VM, err = f.guestName(ctx); err != nil {
 			return job, err
 		}
 	}
-	job.QMP, job.To, job.Bandwidth = f.qmp, f.to, uint64(f.bandwidth)
+	job.QMP, job.MicroVM, job.To, job.Bandwidth = f.qmp, f.microvm, f.to, uint64(f.bandwidth)
 	job.ReadyTimeout, job.KeepRAM, job.DryRun = f.readyTimeout, f.keepRAM, f.dryRun
 	return job, checkName(job)
 }
@@ -107,11 +112,15 @@ func checkMonitor(path string) error {
 	return nil
 }
 
-// guestName asks QEMU for its guest's name.
-func guestName(ctx context.Context, monitor string) (string, error) {
+// guestName asks the VMM for its guest's name.
+func (f *sendFlags) guestName(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, nameTimeout)
 	defer cancel()
-	name, err := qemu.GuestName(ctx, monitor)
+	if f.microvm != "" {
+		status, err := microvm.Ask(ctx, f.microvm)
+		return status.Name, err
+	}
+	name, err := qemu.GuestName(ctx, f.qmp)
 	if err != nil {
 		return "", failed(exitFailed, fmt.Errorf("ask for the guest's name: %w", err), hintOf(err))
 	}

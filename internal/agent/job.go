@@ -30,6 +30,7 @@ type Job struct {
 	LogFormat string `json:"log_format,omitempty"`
 
 	QMP          string        `json:"qmp,omitempty"`
+	MicroVM      string        `json:"microvm,omitempty"`
 	To           string        `json:"to,omitempty"`
 	ReadyTimeout time.Duration `json:"ready_timeout,omitempty"`
 	DryRun       bool          `json:"dry_run,omitempty"`

@@ -27,7 +27,7 @@ func Migrate(ctx context.Context, job Job, publish func(kind string, event any))
 	var report migrate.Report
 	if job.Kind == KindSend {
 		report, err = migrate.Send(ctx, migrate.SendConfig{
-			QMP: job.QMP, To: job.To, VM: job.VM, StateDir: job.StateDir, Identity: identity, Peer: job.Peer,
+			QMP: job.QMP, MicroVM: job.MicroVM, To: job.To, VM: job.VM, StateDir: job.StateDir, Identity: identity, Peer: job.Peer,
 			ReadyTimeout: job.ReadyTimeout, Bandwidth: job.Bandwidth, DryRun: job.DryRun, KeepRAM: job.KeepRAM,
 			Report: tell, Keeper: keeper,
 		})

@@ -17,6 +17,9 @@ var ErrConfig = errors.New("invalid configuration")
 type SendConfig struct {
 	// QMP is the path of the guest's monitor socket.
 	QMP string
+	// MicroVM is the path of the control socket of a guest in the embedded
+	// VMM, instead of QMP.
+	MicroVM string
 	// To is the destination, "HOST:PORT".
 	To string
 	// VM is the guest's name on both sides.
@@ -48,8 +51,8 @@ type SendConfig struct {
 }
 
 func (c SendConfig) validated() (SendConfig, error) {
-	if c.QMP == "" || c.To == "" || c.VM == "" || c.StateDir == "" || c.Identity == nil {
-		return c, fmt.Errorf("%w: QMP, To, VM, StateDir and Identity are required", ErrConfig)
+	if (c.QMP == "") == (c.MicroVM == "") || c.To == "" || c.VM == "" || c.StateDir == "" || c.Identity == nil {
+		return c, fmt.Errorf("%w: QMP or MicroVM, To, VM, StateDir and Identity are required", ErrConfig)
 	}
 	if c.ReadyTimeout < 0 {
 		return c, fmt.Errorf("%w: ReadyTimeout is negative", ErrConfig)

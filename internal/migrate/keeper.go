@@ -10,7 +10,7 @@ import (
 
 	"github.com/lazymig/lazymig/failover"
 	"github.com/lazymig/lazymig/internal/vmm"
-	"github.com/lazymig/lazymig/internal/vmm/qemu"
+	"github.com/lazymig/lazymig/internal/vmm/process"
 	"github.com/lazymig/lazymig/internal/wire"
 	"github.com/lazymig/lazymig/quictransport"
 )
@@ -196,7 +196,7 @@ func (k *keeper) killVMM() error {
 	if k.spec.Source {
 		return nil
 	}
-	if err := qemu.KillMarked(k.spec.Tag); err != nil {
+	if err := process.KillMarked(process.Mark(k.spec.Tag)); err != nil {
 		return fmt.Errorf("kill the VMM of the destination: %w", err)
 	}
 	var errs []error

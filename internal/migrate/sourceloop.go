@@ -75,7 +75,7 @@ func (s *sender) begin(ctx context.Context) error {
 	s.server = newPageServer(s.layout, s.cfg.memory(s.memory), s.lost, s.key, s.cfg.Bandwidth)
 	s.server.attach(s.link)
 	s.spec = KeeperSpec{
-		Source: true, VM: s.cfg.VM, StateDir: s.cfg.StateDir, PID: s.guest.PID(), Monitor: s.cfg.QMP, Kind: s.about.Kind,
+		Source: true, VM: s.cfg.VM, StateDir: s.cfg.StateDir, PID: s.guest.PID(), Monitor: s.cfg.QMP + s.cfg.MicroVM, Kind: s.about.Kind,
 		Address: s.cfg.To, Peer: s.cfg.Peer, Session: s.session, ID: s.id, Epoch: s.epoch,
 	}
 	if s.cfg.Identity.Insecure {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lazymig/lazymig/internal/vmm"
+	"github.com/lazymig/lazymig/internal/vmm/microvm"
 	"github.com/lazymig/lazymig/uffd"
 )
 
@@ -94,19 +95,28 @@ type destinationVMM interface {
 
 // attach opens the VMM that runs the guest.
 func (c SendConfig) attach(ctx context.Context) (sourceVMM, error) {
+	if c.MicroVM != "" {
+		return attachMicroVM(ctx, c.MicroVM)
+	}
 	return attachQEMU(ctx, c.QMP)
 }
 
 // incoming reads the command line of the VMM that takes a guest. Nothing is
 // made yet.
 func (c ReceiveConfig) incoming(dir, tag string) (destinationVMM, error) {
+	if microvm.IsCommandLine(c.Args) {
+		return newMicroVM(c, dir, tag)
+	}
 	return newQEMU(c, dir, tag)
 }
 
 // reattach opens a frozen VMM from what its ThawState had returned.
 func reattach(ctx context.Context, kind vmm.Kind, state json.RawMessage) (sourceVMM, error) {
-	if kind == vmm.KindQEMU {
+	switch kind {
+	case vmm.KindQEMU:
 		return reattachQEMU(ctx, state)
+	case vmm.KindMicroVM:
+		return reattachMicroVM(ctx, state)
 	}
 	return nil, fmt.Errorf("attach to a VMM of kind %q: there is none", kind)
 }

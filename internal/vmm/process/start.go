@@ -12,6 +12,11 @@ import (
 	"syscall"
 )
 
+// Mark returns what is in the environment of a VMM that a destination has
+// started with this tag. By it one is found that hangs before its monitor
+// answers, and with QEMU's -daemonize it is no child of anybody who knows it.
+func Mark(tag string) string { return "LAZYMIG_INCOMING=" + tag }
+
 // Start starts args in a session of its own, with its output in log, a file
 // that is made anew, and with mark ("NAME=VALUE") in its environment, by which
 // KillMarked finds it.

@@ -88,13 +88,3 @@ func (i *Incoming) Detach() error {
 	}
 	return errors.Join(append(problems, i.closeFiles())...)
 }
-
-// KillMarked kills every QEMU that an Incoming with this tag has started and
-// waits for its end. It is for a process that must clean up after another one
-// and does not know how far that had come.
-func KillMarked(tag string) error {
-	if !tagForm.MatchString(tag) {
-		return fmt.Errorf("kill the QEMU of tag %q: that is no tag", tag)
-	}
-	return process.KillMarked(marker + "=" + tag)
-}

@@ -10,11 +10,6 @@ import (
 	"github.com/lazymig/lazymig/internal/vmm/qmp"
 )
 
-// marker names the environment variable by which a QEMU is found that hangs
-// before its monitor answers: with -daemonize it is no child of anybody who
-// knows it.
-const marker = "LAZYMIG_INCOMING"
-
 // Start starts QEMU in a session of its own, connects to its private monitor
 // and sets it up for the migration. On an error no QEMU is left.
 func (i *Incoming) Start(ctx context.Context) error {
@@ -116,7 +111,7 @@ func (i *Incoming) explain(err error) error {
 	}
 }
 
-func (i *Incoming) mark() string { return marker + "=" + i.config.Tag }
+func (i *Incoming) mark() string { return process.Mark(i.config.Tag) }
 
 // abandon kills what a failed start has left.
 func (i *Incoming) abandon() error {
