@@ -45,6 +45,7 @@ var allowed = map[string][]string{
 	"internal/vmm/microvm":     {".", "./uffd", "./internal/vmm", "./internal/vmm/process", "./internal/vmm/firecracker", "golang.org/x/sys/..."},
 	"internal/migrate":         {"*", "!./bench/...", "!./cmd/...", "!./internal/agent/..."},
 	"internal/agent":           {".", "./internal/migrate", "./quictransport", "golang.org/x/sys/..."},
+	"internal/relay":           {"golang.org/x/sys/..."},
 
 	"bench":       {"*", "!./cmd/..."},
 	"cmd/lazymig": {"*"},
