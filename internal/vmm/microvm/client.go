@@ -140,6 +140,10 @@ func Verify(ctx context.Context, path string) (Verdict, error) {
 	return v, err
 }
 
+// Pause stops the guest behind a control socket, Resume lets it run.
+func Pause(ctx context.Context, path string) error  { return ask(ctx, path, commandStop, nil) }
+func Resume(ctx context.Context, path string) error { return ask(ctx, path, commandRun, nil) }
+
 // Quit shuts the guest behind a control socket down.
 func Quit(ctx context.Context, path string) error { return ask(ctx, path, commandQuit, nil) }
 
