@@ -1,0 +1,98 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/lazymig/lazymig/internal/doctor"
+	"golang.org/x/term"
+)
+
+// Columns of doctor's sheet; with indents and gaps, 80 in all.
+const (
+	verdictWidth = 8
+	nameWidth    = 18
+	detailWidth  = 50
+	// remedyIndent puts a fix beneath the name of its check.
+	remedyIndent = 2 + verdictWidth + 1
+	remedyWidth  = 80 - remedyIndent - len("fix: ")
+	titleWidth   = len("as destination: ")
+)
+
+// words are how a verdict is written, and its colour on a terminal.
+var words = map[doctor.Status]struct{ word, colour string }{
+	doctor.OK:      {"ok", "32"},
+	doctor.Limited: {"limited", "33"},
+	doctor.Unknown: {"unknown", "33"},
+	doctor.NotAble: {"NOT ABLE", "1;31"},
+}
+
+// sheet writes doctor's results for people.
+type sheet struct {
+	out      io.Writer
+	coloured bool
+}
+
+func newSheet(out io.Writer) sheet {
+	f, isFile := out.(*os.File)
+	return sheet{out, isFile && term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
+}
+
+func (s sheet) write(results []doctor.Result, summary doctor.Summary) {
+	group := ""
+	for _, r := range results {
+		if r.Group != group {
+			if group != "" {
+				fmt.Fprintln(s.out)
+			}
+			group = r.Group
+			fmt.Fprintln(s.out, group)
+		}
+		s.writeResult(r)
+	}
+	fmt.Fprintln(s.out)
+	s.writeTitled("as source: ", role(summary.Source, summary.SourceNames))
+	s.writeTitled("as destination: ", role(summary.Destination, summary.DestinationNames))
+	s.writeTitled("next: ", summary.Next)
+}
+
+func (s sheet) writeResult(r doctor.Result) {
+	w := words[r.Status]
+	verdict := fmt.Sprintf("%-*s", verdictWidth, w.word)
+	if s.coloured {
+		verdict = "\x1b[" + w.colour + "m" + verdict + "\x1b[0m"
+	}
+	details := wrap(r.Detail, detailWidth)
+	if len([]rune(r.Name)) > nameWidth { // the name has a line of its own
+		fmt.Fprintf(s.out, "  %s %s\n", verdict, r.Name)
+	} else {
+		fmt.Fprintf(s.out, "  %s %-*s %s\n", verdict, nameWidth, r.Name, strings.Join(details[:min(1, len(details))], ""))
+		details = details[min(1, len(details)):]
+	}
+	for _, line := range details {
+		fmt.Fprintf(s.out, "%*s%s\n", remedyIndent+nameWidth+1, "", line)
+	}
+	label := "fix: "
+	for _, line := range wrap(r.Fix, remedyWidth) {
+		fmt.Fprintf(s.out, "%*s%s%s\n", remedyIndent, "", label, line)
+		label = strings.Repeat(" ", len(label))
+	}
+}
+
+// role is one side's verdict with the checks that it comes from.
+func role(severity doctor.Severity, names []string) string {
+	if len(names) == 0 {
+		return string(severity)
+	}
+	return string(severity) + " (" + strings.Join(names, ", ") + ")"
+}
+
+// writeTitled writes text behind its title; what does not fit goes beneath.
+func (s sheet) writeTitled(title, text string) {
+	for _, line := range wrap(text, 80-titleWidth) {
+		fmt.Fprintf(s.out, "%-*s%s\n", titleWidth, title, line)
+		title = ""
+	}
+}

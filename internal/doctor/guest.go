@@ -1,0 +1,89 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/lazymig/lazymig/failover"
+	"github.com/lazymig/lazymig/internal/migrate"
+	"github.com/lazymig/lazymig/internal/vmm/qemu"
+	"github.com/lazymig/lazymig/internal/vmm/qmp"
+)
+
+// examineGuest runs the checks of a source on a guest that runs. It holds the
+// monitor for that time and changes nothing.
+func (h *host) examineGuest(ctx context.Context) []Result {
+	ctx, cancel := context.WithTimeoutCause(ctx, guestTimeout, fmt.Errorf("the guest was not examined in %v", guestTimeout))
+	defer cancel()
+	result := func(name string, f finding) Result {
+		return Result{name, groupGuest, Source, f.status, f.detail, f.fix}
+	}
+	guest, err := qemu.Attach(ctx, h.QMP)
+	if err != nil {
+		return []Result{result("monitor", explainMonitor(err))}
+	}
+	defer guest.Close()
+	found := []Result{result("monitor", ok("QEMU, process %d, answers", guest.PID()))}
+	about, err := guest.Describe(ctx)
+	if err != nil {
+		return append(found, result("description", explainMonitor(err)))
+	}
+	list, err := guest.Preflight(ctx)
+	if err != nil {
+		return append(found, result("preflight", explainMonitor(err)))
+	}
+	found = append(found, result("name", checkName(about.Name)), result("journal", h.checkJournal(about.Name)))
+	return append(found, results(groupGuest, Source, list)...)
+}
+
+// explainMonitor words why a guest could not be examined.
+func explainMonitor(err error) finding {
+	fix := "look at QEMU, and at its monitor"
+	switch {
+	case errors.Is(err, qmp.ErrInUse):
+		fix = "give lazymig a monitor of its own: -qmp unix:PATH,server=on,wait=off"
+	case errors.Is(err, qmp.ErrNotQMP):
+		fix = "give the PATH of QEMU's -qmp unix:PATH,server=on,wait=off"
+	case errors.Is(err, qmp.ErrNoAnswer), errors.Is(err, context.DeadlineExceeded):
+		fix = "QEMU hangs: see what it waits for (cat /proc/PID/wchan, its disks, its log)"
+	case errors.Is(err, fs.ErrPermission):
+		fix = "run as root or as QEMU's user"
+	case errors.Is(err, qemu.ErrNoVMM):
+		fix = "run lazymig on QEMU's host, as root"
+	}
+	return notAble(fix, "%s", firstLine(err))
+}
+
+// checkName: both sides know a guest by its name.
+func checkName(name string) finding {
+	if name == "" {
+		return limited("start QEMU with -name NAME, or give --vm NAME to send and receive", "QEMU runs without -name")
+	}
+	if _, err := migrate.VMDir("", name); err != nil {
+		return limited("give --vm NAME to send and receive", "%v", err)
+	}
+	return ok("%s", name)
+}
+
+// checkJournal: the last migration of a guest of that name may be open.
+func (h *host) checkJournal(name string) finding {
+	dir, err := migrate.VMDir(h.path(h.StateDir), name)
+	if err != nil {
+		return ok("nothing is known of it")
+	}
+	records, err := failover.ReadJournal(dir)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return unknown("run as root", "%v", err)
+	case err != nil:
+		return notAble("lazymig status "+name+" says what is safe", "%v", err)
+	case len(records) == 0:
+		return ok("no migration of it is known")
+	}
+	if err := failover.CheckSend(records); err != nil {
+		return notAble("lazymig status "+name+" says what is safe", "%v", err)
+	}
+	return ok("no migration of it is open")
+}
