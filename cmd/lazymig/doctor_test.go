@@ -63,8 +63,8 @@ func TestSheet(t *testing.T) {
   ok       kvm                /dev/kvm answers
   NOT ABLE qemu               word word word word word word word word word word
                               word word word word word
-           fix: mend mend mend mend mend mend mend mend mend mend mend mend
-                mend mend mend mend
+           fix: mend mend mend mend mend mend mend mend mend mend mend mend mend
+                mend mend mend
 
 Guest
   limited  disk-cache a-name-that-is-long
@@ -169,7 +169,7 @@ func TestDoctorOfAPrivateGuest(t *testing.T) {
 	if code != 2 {
 		t.Errorf("exit code %d, want 2", code)
 	}
-	for _, want := range []string{"  NOT ABLE ram pc.ram", "private memory of QEMU", "-object", "limited  name", "as source:      not able (ram pc.ram", "as destination: not examined"} {
+	for _, want := range []string{"  NOT ABLE ram pc.ram", "private", "-object", "limited  name", "as source:      not able (ram pc.ram", "as destination: not examined"} {
 		if !strings.Contains(output, want) {
 			t.Errorf("there is no %q in\n%s", want, output)
 		}

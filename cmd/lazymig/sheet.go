@@ -68,8 +68,10 @@ func (s sheet) writeResult(r doctor.Result) {
 	if len([]rune(r.Name)) > nameWidth { // the name has a line of its own
 		fmt.Fprintf(s.out, "  %s %s\n", verdict, r.Name)
 	} else {
-		fmt.Fprintf(s.out, "  %s %-*s %s\n", verdict, nameWidth, r.Name, strings.Join(details[:min(1, len(details))], ""))
-		details = details[min(1, len(details)):]
+		first := min(1, len(details))
+		line := fmt.Sprintf("  %s %-*s %s", verdict, nameWidth, r.Name, strings.Join(details[:first], ""))
+		fmt.Fprintln(s.out, strings.TrimRight(line, " "))
+		details = details[first:]
 	}
 	for _, line := range details {
 		fmt.Fprintf(s.out, "%*s%s\n", remedyIndent+nameWidth+1, "", line)
