@@ -152,6 +152,8 @@ func userfaultfdCases() []badCase {
 		{"uffd-call", "denied, but there is the device", callFails(unix.EPERM, unix.EPERM), OK, "is used instead", ""},
 		{"uffd-device", "closed to the user", both(closed, user), NotAble, "mode 0755", "setfacl"},
 		{"uffd-device", "closed to root", closed, NotAble, "cannot be opened", "--device /dev/userfaultfd"},
+		{"uffd-device", "another device", set(func(h *host) { h.device = func(string) error { return unix.ENOTTY } }), NotAble, "another device", "mknod /dev/userfaultfd c 10"},
+		{"uffd-device", "not in the container", both(noDevice, file("/sys/class/misc/userfaultfd", "")), Limited, "no /dev/userfaultfd", "--device /dev/userfaultfd"},
 		{"uffd-device", "none and no call", both(noDevice, callFails(unix.EPERM, nil)), NotAble, "no /dev/userfaultfd", "6.1"},
 		{"uffd-device", "none, for root only", noDevice, Limited, "-runas", "unprivileged_userfaultfd=1"},
 		{"uffd-device", "none, for everybody", both(noDevice, file(userfaultfdSysctl, "1\n")), OK, "everybody", ""},
@@ -166,6 +168,7 @@ func userfaultfdCases() []badCase {
 		{"uffd-features", "not in the kernel", both(noDevice, gone(userfaultfdSysctl), features(0, unix.ENOSYS, vmm.Check{Status: vmm.StatusRefused, Fix: "x"})), NotAble, "built without", "CONFIG_USERFAULTFD"},
 		{"uffd-in-qemu", "ptrace denied", inQEMU(unix.EPERM), NotAble, "not permitted", "ptrace-scope"},
 		{"uffd-in-qemu", "filtered", both(filter, inQEMU(unix.EPERM)), NotAble, "not permitted", "seccomp=unconfined"},
+		{"uffd-in-qemu", "hidden by a filter", both(filter, inQEMU(unix.ENOSYS)), NotAble, "not implemented", "seccomp=unconfined"},
 		{"uffd-in-qemu", "no device for the user", both(closed, user, inQEMU(fs.ErrPermission)), NotAble, "permission", "setfacl"},
 		{"uffd-in-qemu", "no QEMU", noQEMU(exec.ErrNotFound), Unknown, "not tried", "qemu"},
 	}
@@ -179,6 +182,9 @@ func privilegeCases() []badCase {
 	yama := func(value string) func(*testing.T, *host) { return file("/proc/sys/kernel/yama/ptrace_scope", value) }
 	pidfd := func(err error) func(*testing.T, *host) {
 		return set(func(h *host) { h.pidfd = func() error { return err } })
+	}
+	getfd := func(err error) func(*testing.T, *host) {
+		return set(func(h *host) { h.getfd = func() error { return err } })
 	}
 	files := func(n uint64, err error) func(*testing.T, *host) {
 		return set(func(h *host) { h.openFiles = func() (uint64, error) { return n, err } })
@@ -197,9 +203,12 @@ func privilegeCases() []badCase {
 		{"ptrace-scope", "all", both(status(none, "0"), yama("0")), OK, "allowed", ""},
 		{"ptrace-scope", "no Yama", gone("/proc/sys/kernel/yama"), OK, "no Yama", ""},
 		{"ptrace-scope", "unreadable", func(t *testing.T, h *host) { h.unopenable(t, "/proc/sys/kernel/yama/ptrace_scope") }, Unknown, "ptrace_scope", "root"},
-		{"pidfd", "old kernel", pidfd(fmt.Errorf("pidfd_getfd: %w", unix.ENOSYS)), NotAble, "pidfd_getfd", "5.10"},
+		{"pidfd", "old kernel", pidfd(fmt.Errorf("pidfd_open: %w", unix.ENOSYS)), NotAble, "pidfd_open", "5.10"},
 		{"pidfd", "filtered", both(status(all, "2"), pidfd(unix.ENOSYS)), NotAble, "not implemented", "seccomp=unconfined"},
 		{"pidfd", "denied", pidfd(unix.EPERM), NotAble, "not permitted", "seccomp=unconfined"},
+		{"pidfd-getfd", "old kernel", getfd(unix.ENOSYS), NotAble, "not implemented", "5.10"},
+		{"pidfd-getfd", "filtered", both(status(all, "2"), getfd(unix.EPERM)), NotAble, "not permitted", "seccomp=unconfined"},
+		{"seccomp", "denies pidfd_getfd", both(status(all, "2"), getfd(unix.EPERM)), Limited, "denies", "seccomp=unconfined"},
 		{"seccomp", "denies pidfd", both(status(all, "2"), pidfd(unix.EPERM)), Limited, "denies", "seccomp=unconfined"},
 		{"seccomp", "denies userfaultfd", both(status(all, "2"), gone("/dev/userfaultfd"), callFails(unix.EPERM, unix.EPERM)), Limited, "denies", "SystemCallFilter"},
 		{"seccomp", "harmless", status(all, "2"), OK, "lets pass", ""},

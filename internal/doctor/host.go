@@ -44,9 +44,11 @@ type host struct {
 	clock     func() (time.Duration, error) // its resolution
 
 	userfaultfd func(userModeOnly bool) error // make one by the system call
+	device      func(path string) error       // make one by the device
 	features    func() (uffd.Feature, error)
 	preflight   func() vmm.Check // of userfaultfd
-	pidfd       func() error     // use the calls for descriptors of processes
+	pidfd       func() error     // hold a process and send it a signal
+	getfd       func() error     // take a descriptor of a process
 	kvmVersion  func(path string) (int, error)
 	probe       func(context.Context, string) (qemu.Probed, error)
 	room        func(directory string) (qemu.Room, error)
@@ -70,7 +72,7 @@ func newHost(c Config) *host {
 	return &host{
 		Config: c, root: "/",
 		machine: machine, pageSize: os.Getpagesize, euid: os.Geteuid, openFiles: openFiles, clock: clockResolution,
-		userfaultfd: tryUserfaultfd, features: uffd.Features, preflight: qemu.CheckUserfaultfd, pidfd: tryPidfd,
+		userfaultfd: tryUserfaultfd, device: tryDevice, features: uffd.Features, preflight: qemu.CheckUserfaultfd, pidfd: tryPidfd, getfd: tryGetfd,
 		kvmVersion: kvmVersion, probe: qemu.Probe, room: system.Room, huge: system.CheckHugePages,
 		writable: writable, fileSys: statFileSystem, syncTime: measureSync,
 		identity: quictransport.LoadIdentity, sockets: trySockets, listen: tryListen, lookPath: lookPath, now: time.Now,
@@ -111,7 +113,8 @@ func checks() []check {
 		{"linux-capabilities", groupPrivileges, Both, checkCapabilities},
 		{"ptrace-scope", groupPrivileges, Destination, checkPtraceScope},
 		{"pidfd", groupPrivileges, Both, checkPidfd},
-		{"seccomp", groupPrivileges, Both, checkSeccomp},
+		{"pidfd-getfd", groupPrivileges, Destination, checkGetfd},
+		{"seccomp", groupPrivileges, Destination, checkSeccomp},
 		{"user-namespace", groupPrivileges, Both, checkUserNamespace},
 		{"container", groupPrivileges, Both, checkContainer},
 		{"open-files", groupPrivileges, Both, checkOpenFiles},

@@ -51,7 +51,9 @@ func goodHost(t *testing.T) *host {
 		clock:       func() (time.Duration, error) { return time.Nanosecond, nil },
 		userfaultfd: func(bool) error { return nil }, features: func() (uffd.Feature, error) { return everything, nil },
 		preflight:  func() vmm.Check { return vmm.Check{Status: vmm.StatusOK} },
+		device:     openOnly,
 		pidfd:      func() error { return nil },
+		getfd:      func() error { return nil },
 		kvmVersion: func(string) (int, error) { return 12, nil },
 		probe: func(context.Context, string) (qemu.Probed, error) {
 			return qemu.Probed{Path: "/usr/bin/qemu", Version: qemu.Version{Major: 7, Minor: 2}, Accelerators: []string{"tcg", "kvm"}}, nil
@@ -75,6 +77,15 @@ func goodHost(t *testing.T) *host {
 	}
 	h.link(t, "/proc/self/ns/pid", firstPIDNamespace)
 	return h
+}
+
+// openOnly stands for tryDevice where the device is a file.
+func openOnly(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 func (h *host) write(t *testing.T, name, text string) {
@@ -186,6 +197,7 @@ func TestSummary(t *testing.T) {
 		"unknown is a limit":  {[]Result{result("a", Both, Unknown)}, SomeLimit, SomeLimit, "lazymig receive"},
 		"one side only":       {[]Result{result("a", Destination, NotAble), result("b", Source, Limited)}, SomeLimit, Unable, "a: mend a"},
 		"the worst counts":    {[]Result{result("a", Both, Limited), result("b", Both, NotAble), result("c", Both, OK)}, Unable, Unable, "b: mend b"},
+		"a command first":     {[]Result{{Name: "c", Role: Both, Status: NotAble, Fix: "see d"}, result("d", Both, NotAble)}, Unable, Unable, "d: mend d"},
 		"ordinary user first": {[]Result{result("b", Both, NotAble), result("user", Both, Limited)}, Unable, Unable, "look again as root"},
 	} {
 		s := Summarize(Config{Role: Both}, c.results)

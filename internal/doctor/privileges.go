@@ -35,21 +35,33 @@ func openFiles() (uint64, error) {
 	return limit.Max, err
 }
 
-// tryPidfd uses the calls by which processes are held, on this process.
-func tryPidfd() error {
+// onThisProcess calls f with a descriptor of this process.
+func onThisProcess(f func(pidfd int) error) error {
 	pidfd, err := unix.PidfdOpen(os.Getpid(), unix.PIDFD_NONBLOCK)
 	if err != nil {
 		return fmt.Errorf("pidfd_open: %w", err)
 	}
 	defer unix.Close(pidfd)
-	if err := unix.PidfdSendSignal(pidfd, 0, nil, 0); err != nil {
-		return fmt.Errorf("pidfd_send_signal: %w", err)
-	}
-	other, err := unix.PidfdGetfd(pidfd, pidfd, 0)
-	if err != nil {
-		return fmt.Errorf("pidfd_getfd: %w", err)
-	}
-	return unix.Close(other)
+	return f(pidfd)
+}
+
+func tryPidfd() error {
+	return onThisProcess(func(pidfd int) error {
+		if err := unix.PidfdSendSignal(pidfd, 0, nil, 0); err != nil {
+			return fmt.Errorf("pidfd_send_signal: %w", err)
+		}
+		return nil
+	})
+}
+
+func tryGetfd() error {
+	return onThisProcess(func(pidfd int) error {
+		other, err := unix.PidfdGetfd(pidfd, pidfd, 0)
+		if err != nil {
+			return fmt.Errorf("pidfd_getfd: %w", err)
+		}
+		return unix.Close(other)
+	})
 }
 
 // status returns a line of /proc/self/status.
@@ -132,14 +144,21 @@ func checkPtraceScope(_ context.Context, h *host) finding {
 }
 
 func checkPidfd(_ context.Context, h *host) finding {
-	err := h.pidfd()
+	return h.judgePidfd(h.pidfd(), "processes can be held and signalled")
+}
+
+func checkGetfd(_ context.Context, h *host) finding {
+	return h.judgePidfd(h.getfd(), "descriptors of processes can be duplicated")
+}
+
+func (h *host) judgePidfd(err error, good string) finding {
 	switch {
 	case err == nil:
-		return ok("descriptors of processes work")
+		return ok("%s", good)
 	case errors.Is(err, unix.ENOSYS) && !h.isFiltered():
 		return notAble("use Linux 5.10 or newer", "%v", err)
 	}
-	return notAble("allow the call to the container (docker run --security-opt seccomp=unconfined), or run lazymig on the host itself", "%v", err)
+	return notAble("allow the call to the container (docker run --security-opt seccomp=unconfined), or run it on the host itself", "%v", err)
 }
 
 // isFiltered reports whether a seccomp filter is on this process.
@@ -155,10 +174,10 @@ func checkSeccomp(_ context.Context, h *host) finding {
 		return unknown("mount -t proc proc /proc", "%v", err)
 	case mode == "0":
 		return ok("no filter of system calls")
-	case h.pidfd() == nil && (h.userfaultfd(true) == nil || h.openDevice() == nil):
-		return ok("a filter of system calls that lets pass what lazymig needs")
+	case h.pidfd() == nil && h.getfd() == nil && (h.userfaultfd(true) == nil || h.openDevice() == nil):
+		return ok("a filter, which lets pass what lazymig needs")
 	}
-	return limited("docker run --security-opt seccomp=unconfined, or systemd: SystemCallFilter=", "a filter of system calls denies some that lazymig needs: see the checks above")
+	return limited("docker run --security-opt seccomp=unconfined; systemd: no SystemCallFilter=", "a filter of system calls denies some that lazymig needs: see the checks above")
 }
 
 func checkOpenFiles(_ context.Context, h *host) finding {

@@ -123,6 +123,15 @@ func TestSystemFunctions(t *testing.T) {
 	if _, err := kvmVersion(filepath.Join(t.TempDir(), "none")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no KVM: %v", err)
 	}
+	if err := tryDevice("/dev/null"); !errors.Is(err, unix.ENOTTY) {
+		t.Errorf("not the device of userfaultfd: %v", err)
+	}
+	if err := tryDevice(userfaultfdDevice); err != nil && os.Geteuid() == 0 && !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the device of userfaultfd: %v", err)
+	}
+	if err := tryGetfd(); err != nil && !errors.Is(err, unix.EPERM) {
+		t.Errorf("duplicate a descriptor: %v", err)
+	}
 	if _, err := kvmVersion("/dev/null"); !errors.Is(err, unix.ENOTTY) {
 		t.Errorf("not KVM: %v", err)
 	}

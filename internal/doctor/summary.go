@@ -1,5 +1,7 @@
 package doctor
 
+import "strings"
+
 // Severity is how able a host is in one role.
 type Severity string
 
@@ -102,7 +104,7 @@ func next(c Config, results []Result, worst Severity) string {
 			}
 		}
 		for _, r := range results {
-			if r.Status == NotAble {
+			if r.Status == NotAble && !strings.HasPrefix(r.Fix, "see ") {
 				return r.Name + ": " + r.Fix
 			}
 		}

@@ -19,11 +19,15 @@ const (
 	userfaultfdSysctl = "/proc/sys/vm/unprivileged_userfaultfd"
 	// userModeOnly is UFFD_USER_MODE_ONLY, which anybody may ask for.
 	userModeOnly = 1
+	// deviceNew is USERFAULTFD_IOC_NEW; its argument has the flags of the
+	// system call.
+	deviceNew = 0xaa00
 )
 
 const (
 	rebuildFix = "use a kernel with CONFIG_USERFAULTFD=y (all distributions' kernels have it)"
 	filterFix  = "allow userfaultfd to the container (docker run --security-opt seccomp=unconfined), or run it on the host itself"
+	makeDevice = "mknod " + userfaultfdDevice + " c 10 $(awk '/userfaultfd/{print $1}' /proc/misc)"
 	deviceFix  = "run as root, or: setfacl -m u:$USER:rw /dev/userfaultfd"
 )
 
@@ -46,14 +50,21 @@ func (h *host) hasUserfaultfd() bool {
 	return h.exists(userfaultfdDevice) || h.exists("/sys/class/misc/userfaultfd") || h.exists(userfaultfdSysctl)
 }
 
-// openDevice tries what gives a userfaultfd to QEMU.
-func (h *host) openDevice() error {
-	f, err := os.OpenFile(h.path(userfaultfdDevice), os.O_RDWR, 0)
+func tryDevice(path string) error {
+	device, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
-	return f.Close()
+	defer device.Close()
+	fd, err := unix.IoctlRetInt(int(device.Fd()), deviceNew)
+	if err != nil {
+		return &os.PathError{Op: "ioctl", Path: path, Err: err}
+	}
+	return unix.Close(fd)
 }
+
+// openDevice tries what gives a userfaultfd to QEMU.
+func (h *host) openDevice() error { return h.device(h.path(userfaultfdDevice)) }
 
 // checkUserfaultfdCall tells a kernel without userfaultfd from a filter that
 // denies it and from a missing privilege. The call is needed only where there
@@ -90,7 +101,10 @@ func checkUserfaultfdCall(_ context.Context, h *host) finding {
 func checkUserfaultfdDevice(_ context.Context, h *host) finding {
 	err := h.openDevice()
 	if err == nil {
-		return ok("%s opens", userfaultfdDevice)
+		return ok("%s works", userfaultfdDevice)
+	}
+	if errors.Is(err, unix.ENOTTY) {
+		return notAble("rm "+userfaultfdDevice+" && "+makeDevice, "%s is another device or file", userfaultfdDevice)
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		detail := "it is there and cannot be opened"
@@ -103,7 +117,10 @@ func checkUserfaultfdDevice(_ context.Context, h *host) finding {
 		}
 		return notAble(fix, "%s: %v", detail, errors.Unwrap(err))
 	}
-	const fix = "use Linux 6.1 or newer, or: sysctl -w vm.unprivileged_userfaultfd=1"
+	fix := "use Linux 6.1 or newer, or: sysctl -w vm.unprivileged_userfaultfd=1"
+	if h.exists("/sys/class/misc/userfaultfd") {
+		fix = makeDevice + " (docker run --device " + userfaultfdDevice + ")"
+	}
 	switch {
 	case h.userfaultfd(false) != nil:
 		return notAble(fix, "there is no %s, and the system call is not allowed", userfaultfdDevice)
@@ -167,7 +184,7 @@ func checkUserfaultfdInQEMU(ctx context.Context, h *host) finding {
 	}
 	fix := "see uffd-device, ptrace-scope and linux-capabilities"
 	switch {
-	case errors.Is(found.Userfaultfd, fs.ErrPermission) && h.isFiltered():
+	case (errors.Is(found.Userfaultfd, fs.ErrPermission) || errors.Is(found.Userfaultfd, unix.ENOSYS)) && h.isFiltered():
 		fix = filterFix
 	case h.openDevice() != nil && h.euid() != 0:
 		fix = deviceFix
@@ -182,6 +199,7 @@ func fromCheck(c vmm.Check) finding {
 		return ok("%s", c.Detail)
 	case vmm.StatusWarning:
 		return limited(c.Fix, "%s", c.Detail)
+	case vmm.StatusRefused:
 	}
 	return notAble(c.Fix, "%s", c.Detail)
 }
