@@ -46,7 +46,7 @@ var allowed = map[string][]string{
 	"internal/migrate":         {"*", "!./bench/...", "!./cmd/...", "!./internal/agent/..."},
 	"internal/doctor": {
 		".", "./uffd", "./failover", "./quictransport", "./internal/migrate",
-		"./internal/vmm", "./internal/vmm/qmp", "./internal/vmm/qemu", "golang.org/x/sys/...",
+		"./internal/vmm", "./internal/vmm/process", "./internal/vmm/qmp", "./internal/vmm/qemu", "golang.org/x/sys/...",
 	},
 	"internal/agent": {".", "./internal/migrate", "./quictransport", "golang.org/x/sys/..."},
 

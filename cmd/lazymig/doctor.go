@@ -60,7 +60,7 @@ not be found out counts as a limit.`,
 		},
 	}
 	set := command.Flags()
-	set.StringVar(&f.side, "as", "both", "examine this host as `source|destination|both` (with --qmp: source)")
+	set.StringVar(&f.side, "as", "both", "examine this host as `SIDE`: source, destination or both (with --qmp: source)")
 	set.StringVar(&f.qmp, "qmp", "", "examine the guest behind this QMP `SOCKET`, which nobody else uses")
 	set.StringVar(&f.listen, "listen", "", "try to listen at `HOST:PORT`, as receive would")
 	set.Var(&f.memory, "memory", "look for room for a guest of this `SIZE`, such as 8GiB")

@@ -54,12 +54,13 @@ func TestSheet(t *testing.T) {
 		{Name: "kvm", Group: "QEMU", Status: doctor.OK, Detail: "/dev/kvm answers"},
 		{Name: "qemu", Group: "QEMU", Status: doctor.NotAble, Detail: strings.Repeat("word ", 15), Fix: strings.Repeat("mend ", 16)},
 		{Name: "disk-cache a-name-that-is-long", Group: "Guest", Status: doctor.Limited, Detail: "goes through the cache", Fix: "use cache=none"},
+		{Name: "ram", Group: "Guest", Status: doctor.NotAble, Detail: "private", Fix: "start it with " + strings.Repeat("x", 72) + " and look"},
 		{Name: "empty", Group: "Guest", Status: doctor.Unknown},
 	}
 	summary := doctor.Summary{Source: doctor.Ready, Destination: doctor.Unable, DestinationNames: []string{"qemu"}, Next: "qemu: mend"}
 	var out bytes.Buffer
 	newSheet(&out).write(results, summary)
-	const want = `QEMU
+	want := `QEMU
   ok       kvm                /dev/kvm answers
   NOT ABLE qemu               word word word word word word word word word word
                               word word word word word
@@ -70,6 +71,10 @@ Guest
   limited  disk-cache a-name-that-is-long
                               goes through the cache
            fix: use cache=none
+  NOT ABLE ram                private
+           fix: start it with
+        ` + strings.Repeat("x", 72) + `
+                and look
   unknown  empty
 
 as source:      ready

@@ -10,14 +10,14 @@ import (
 	"golang.org/x/term"
 )
 
-// Columns of doctor's sheet; with indents and gaps, 80 in all.
+// Columns of doctor's sheet.
 const (
+	sheetWidth   = 80
 	verdictWidth = 8
 	nameWidth    = 18
 	detailWidth  = 50
 	// remedyIndent puts a fix beneath the name of its check.
 	remedyIndent = 2 + verdictWidth + 1
-	remedyWidth  = 80 - remedyIndent - len("fix: ")
 	titleWidth   = len("as destination: ")
 )
 
@@ -53,9 +53,9 @@ func (s sheet) write(results []doctor.Result, summary doctor.Summary) {
 		s.writeResult(r)
 	}
 	fmt.Fprintln(s.out)
-	s.writeTitled("as source: ", role(summary.Source, summary.SourceNames))
-	s.writeTitled("as destination: ", role(summary.Destination, summary.DestinationNames))
-	s.writeTitled("next: ", summary.Next)
+	s.writeWhole(fmt.Sprintf("%-*s", titleWidth, "as source:"), role(summary.Source, summary.SourceNames))
+	s.writeWhole(fmt.Sprintf("%-*s", titleWidth, "as destination:"), role(summary.Destination, summary.DestinationNames))
+	s.writeWhole(fmt.Sprintf("%-*s", titleWidth, "next:"), summary.Next)
 }
 
 func (s sheet) writeResult(r doctor.Result) {
@@ -76,10 +76,8 @@ func (s sheet) writeResult(r doctor.Result) {
 	for _, line := range details {
 		fmt.Fprintf(s.out, "%*s%s\n", remedyIndent+nameWidth+1, "", line)
 	}
-	label := "fix: "
-	for _, line := range wrap(r.Fix, remedyWidth) {
-		fmt.Fprintf(s.out, "%*s%s%s\n", remedyIndent, "", label, line)
-		label = strings.Repeat(" ", len(label))
+	if r.Fix != "" {
+		s.writeWhole(strings.Repeat(" ", remedyIndent)+"fix: ", r.Fix)
 	}
 }
 
@@ -91,10 +89,27 @@ func role(severity doctor.Severity, names []string) string {
 	return string(severity) + " (" + strings.Join(names, ", ") + ")"
 }
 
-// writeTitled writes text behind its title; what does not fit goes beneath.
-func (s sheet) writeTitled(title, text string) {
-	for _, line := range wrap(text, 80-titleWidth) {
-		fmt.Fprintf(s.out, "%-*s%s\n", titleWidth, title, line)
-		title = ""
+// writeWhole writes text behind its title and beneath it, in words that are
+// never cut: they are to be copied. A word that is too long for its place has a
+// line of its own, with less before it.
+func (s sheet) writeWhole(title, text string) {
+	indent := len(title)
+	line := title
+	flush := func() {
+		if strings.TrimSpace(line) != "" {
+			fmt.Fprintln(s.out, strings.TrimRight(line, " "))
+		}
+		line = strings.Repeat(" ", indent)
 	}
+	for _, word := range strings.Fields(text) {
+		length := len([]rune(word))
+		if len([]rune(line))+length > sheetWidth {
+			flush()
+		}
+		if indent+length > sheetWidth {
+			line = strings.Repeat(" ", max(0, sheetWidth-length))
+		}
+		line += word + " "
+	}
+	flush()
 }

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/lazymig/lazymig/failover"
 	"github.com/lazymig/lazymig/internal/migrate"
+	"github.com/lazymig/lazymig/internal/vmm/process"
 	"github.com/lazymig/lazymig/internal/vmm/qemu"
 	"github.com/lazymig/lazymig/internal/vmm/qmp"
 )
@@ -22,7 +25,7 @@ func (h *host) examineGuest(ctx context.Context) []Result {
 	}
 	guest, err := qemu.Attach(ctx, h.QMP)
 	if err != nil {
-		return []Result{result("monitor", explainMonitor(err))}
+		return []Result{result("monitor", h.explainDial(err))}
 	}
 	defer guest.Close()
 	found := []Result{result("monitor", ok("QEMU, process %d, answers", guest.PID()))}
@@ -38,12 +41,42 @@ func (h *host) examineGuest(ctx context.Context) []Result {
 	return append(found, results(groupGuest, Source, list)...)
 }
 
+// explainDial words why nobody greets: QEMU serves one client at a time, and
+// none while it is stopped.
+func (h *host) explainDial(err error) finding {
+	if !errors.Is(err, qmp.ErrInUse) {
+		return explainMonitor(err)
+	}
+	if pid := listenerOf(h.QMP); pid > 0 {
+		if stopped, err := process.IsStopped(pid); err == nil && stopped {
+			return notAble(fmt.Sprintf("kill -CONT %d", pid), "QEMU, process %d, is stopped by a signal (SIGSTOP)", pid)
+		}
+	}
+	return notAble("give lazymig a monitor of its own, a second -qmp unix:PATH,server=on,wait=off (ss -xp src "+h.QMP+" shows who holds this one)",
+		"another client holds this monitor, or QEMU hangs")
+}
+
+// listenerOf returns the process that listens on a socket, 0 if it is unknown.
+func listenerOf(path string) int {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return 0
+	}
+	defer unix.Close(fd)
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err != nil {
+		return 0
+	}
+	peer, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil {
+		return 0
+	}
+	return int(peer.Pid)
+}
+
 // explainMonitor words why a guest could not be examined.
 func explainMonitor(err error) finding {
 	fix := "look at QEMU, and at its monitor"
 	switch {
-	case errors.Is(err, qmp.ErrInUse):
-		fix = "give lazymig a monitor of its own: -qmp unix:PATH,server=on,wait=off"
 	case errors.Is(err, qmp.ErrNotQMP):
 		fix = "give the PATH of QEMU's -qmp unix:PATH,server=on,wait=off"
 	case errors.Is(err, qmp.ErrNoAnswer), errors.Is(err, context.DeadlineExceeded):

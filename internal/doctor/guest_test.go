@@ -15,6 +15,7 @@ import (
 	"github.com/lazymig/lazymig"
 	"github.com/lazymig/lazymig/failover"
 	"github.com/lazymig/lazymig/internal/migrate"
+	"github.com/lazymig/lazymig/internal/vmm/process"
 	"github.com/lazymig/lazymig/internal/vmm/qmp"
 )
 
@@ -137,6 +138,27 @@ func TestBusyMonitor(t *testing.T) {
 	list := examine(t, own, t.TempDir())
 	if r := find(t, list, "monitor"); len(list) != 1 || r.Status != NotAble || !strings.Contains(r.Detail, "another client") || !strings.Contains(r.Fix, "monitor of its own") {
 		t.Errorf("%+v", list)
+	}
+}
+
+// TestStoppedQEMU: what looks like another client may be a QEMU that stands
+// still.
+func TestStoppedQEMU(t *testing.T) {
+	own, _ := startQEMU(t, append(sharedRAM(t), "-name", "web1")...)
+	pid := listenerOf(own)
+	watched, err := process.Watch(pid, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watched.Release()
+	if err := watched.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if r := find(t, examine(t, own, t.TempDir()), "monitor"); r.Status != NotAble || !strings.Contains(r.Detail, "stopped by a signal") || r.Fix != fmt.Sprintf("kill -CONT %d", pid) {
+		t.Errorf("%+v", r)
+	}
+	if pid := listenerOf(filepath.Join(t.TempDir(), "none")); pid != 0 {
+		t.Errorf("process %d listens nowhere", pid)
 	}
 }
 

@@ -165,7 +165,7 @@ func checkUserfaultfdFeatures(_ context.Context, h *host) finding {
 	case errors.Is(err, unix.ENOSYS) && !h.hasUserfaultfd():
 		return notAble(rebuildFix, "the kernel was built without userfaultfd")
 	case err != nil:
-		return finding{NotAble, "the kernel could not be asked: " + firstLine(err), verdict.Fix}
+		return finding{NotAble, "the kernel could not be asked: " + errnoText(err), verdict.Fix}
 	case verdict.Status != vmm.StatusOK:
 		return fromCheck(verdict)
 	}
@@ -202,6 +202,14 @@ func fromCheck(c vmm.Check) finding {
 	case vmm.StatusRefused:
 	}
 	return notAble(c.Fix, "%s", c.Detail)
+}
+
+// errnoText returns the kernel's own word on an error, without the way to it.
+func errnoText(err error) string {
+	if errno, found := errors.AsType[unix.Errno](err); found {
+		return errno.Error()
+	}
+	return firstLine(err)
 }
 
 // firstLine keeps errors of several lines in one.
