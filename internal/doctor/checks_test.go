@@ -389,6 +389,8 @@ func stateCases() []badCase {
 		{"state-dir", "denied", denied(unix.EACCES), NotAble, "permission denied", "--state-dir"},
 		{"state-dir", "read-only", denied(unix.EROFS), NotAble, "read-only", "mount it writable"},
 		{"state-dir", "a file in its place", both(gone("/var/lib/lazymig"), file("/var/lib/lazymig", "")), NotAble, "not a directory", "--state-dir"},
+		{"state-dir", "too long", set(func(h *host) { h.StateDir = "/var/lib/" + strings.Repeat("x", 90) }), NotAble, "too long, by", "shorter --state-dir"},
+		{"state-dir", "long", set(func(h *host) { h.StateDir = "/var/lib/" + strings.Repeat("x", 72) }), Limited, "names of VMs may have 10 bytes", "shorter --state-dir"},
 		{"state-dir", "not made yet", gone("/var/lib"), OK, "will be made in /var", ""},
 		{"state-disk", "tmpfs", on(unix.TMPFS_MAGIC, 8<<30, nil), Limited, "tmpfs, which a reboot empties", "local disk"},
 		{"state-disk", "in a container", on(unix.OVERLAYFS_SUPER_MAGIC, 8<<30, nil), Limited, "overlayfs", "local disk"},

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -107,7 +109,10 @@ func (h *host) checkJournal(name string) finding {
 		return ok("nothing is known of it")
 	}
 	records, err := failover.ReadJournal(dir)
+	holder := h.lockHolder(filepath.Join(dir, "journal.lock"))
 	switch {
+	case holder != "":
+		return notAble("lazymig status "+name+" --follow, or lazymig cancel "+name, "process %s of lazymig works on this guest now", holder)
 	case errors.Is(err, fs.ErrPermission):
 		return unknown("run as root", "%v", err)
 	case err != nil:
@@ -119,4 +124,24 @@ func (h *host) checkJournal(name string) finding {
 		return notAble("lazymig status "+name+" says what is safe", "%v", err)
 	}
 	return ok("no migration of it is open")
+}
+
+// lockHolder returns the process that holds a lock on a file, empty if none
+// does. It asks the kernel's list, as a lock of its own could be in the way of
+// others.
+func (h *host) lockHolder(path string) string {
+	var status unix.Stat_t
+	text, err := h.read("/proc/locks")
+	if err != nil || unix.Stat(path, &status) != nil {
+		return ""
+	}
+	file := fmt.Sprintf("%02x:%02x:%d", unix.Major(status.Dev), unix.Minor(status.Dev), status.Ino)
+	for line := range strings.Lines(text) {
+		// NUMBER: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE START END
+		fields := strings.Fields(line)
+		if len(fields) == 8 && fields[1] == "FLOCK" && fields[5] == file {
+			return fields[4]
+		}
+	}
+	return ""
 }

@@ -198,12 +198,17 @@ func TestJournal(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer journal.Close()
 			if err := journal.Append(failover.Record{VM: lazymig.VMID{1}, Epoch: 1, State: c.state}, true); err != nil {
 				t.Fatal(err)
 			}
 			h := goodHost(t)
 			h.root, h.StateDir = "/", state
+			if got := h.checkJournal("web1"); got.status != NotAble || !strings.Contains(got.detail, fmt.Sprintf("process %d ", os.Getpid())) {
+				t.Errorf("an engine is at work: %+v", got)
+			}
+			if err := journal.Close(); err != nil {
+				t.Fatal(err)
+			}
 			if got := h.checkJournal("web1"); got.status != c.want || (got.fix == "") != (c.want == OK) {
 				t.Errorf("%+v, want %s", got, c.want)
 			}

@@ -27,6 +27,11 @@ const (
 	// less room takes none.
 	smallestGuest = 16 << 20
 
+	// maxSocketPath is the longest path of a UNIX socket in bytes, and
+	// shortName the name of a VM for which there should be room in it.
+	maxSocketPath = 107
+	shortName     = 16
+
 	// socketBuffer is what quic-go wants for the buffers of a UDP socket, in
 	// bytes, as the kernel counts them.
 	socketBuffer = 7 << 20

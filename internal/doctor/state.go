@@ -75,7 +75,14 @@ func checkStateDir(_ context.Context, h *host) finding {
 		}
 		return notAble(fix, "%s cannot be written: %v", dir, err)
 	}
-	if made {
+	room := maxSocketPath - len(h.StateDir) - len("/vm/") - len("/engine.sock")
+	const shorter = "use a shorter --state-dir: sockets are made in it"
+	switch {
+	case room < 1:
+		return notAble(shorter, "the path %s is too long, by %d bytes", h.StateDir, 1-room)
+	case room < shortName:
+		return limited(shorter, "with the path %s, names of VMs may have %d bytes", h.StateDir, room)
+	case made:
 		return ok("%s is writable", dir)
 	}
 	return ok("%s will be made in %s", h.StateDir, dir)
