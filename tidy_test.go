@@ -46,6 +46,10 @@ var allowed = map[string][]string{
 	"internal/migrate":         {"*", "!./bench/...", "!./cmd/...", "!./internal/agent/..."},
 	"internal/agent":           {".", "./internal/migrate", "./quictransport", "golang.org/x/sys/..."},
 	"internal/relay":           {"golang.org/x/sys/..."},
+	"internal/doctor": {
+		".", "./uffd", "./failover", "./quictransport", "./internal/migrate",
+		"./internal/vmm", "./internal/vmm/process", "./internal/vmm/qmp", "./internal/vmm/qemu", "golang.org/x/sys/...",
+	},
 
 	"bench":       {"*", "!./cmd/..."},
 	"cmd/lazymig": {"*"},

@@ -58,6 +58,15 @@ func InsecureLoopback() (*Identity, error) {
 	return id, nil
 }
 
+// Expires returns when the identity ends to be valid: the certificate never
+// outlives its CA. It is the zero time if Insecure.
+func (id *Identity) Expires() time.Time {
+	if id.Insecure {
+		return time.Time{}
+	}
+	return id.certificate.Leaf.NotAfter
+}
+
 // keyCheck returns what shows that a side has the domain key, for one session.
 // It is zero for a side without identities, which has no key to compare.
 func (id *Identity) keyCheck(session [16]byte) (sum [32]byte) {

@@ -42,6 +42,9 @@ func TestCreateIssueLoad(t *testing.T) {
 	if id.Name != "host-1" || id.Insecure || id.DomainKey == [32]byte{} {
 		t.Errorf("loaded %q, insecure %t", id.Name, id.Insecure)
 	}
+	if left := time.Until(id.Expires()); left <= 23*time.Hour || left > 24*time.Hour {
+		t.Errorf("expires in %v, want a day", left)
+	}
 }
 
 func TestNothingIsOverwritten(t *testing.T) {

@@ -31,14 +31,15 @@ var (
 	cgroupV2 = cgroupFiles{"memory.max", "memory.current", []string{"inactive_file", "active_file"}}
 )
 
-// readMemoryLimits returns the limits that apply to a process, of its own
-// group and of those above it, in both versions of control groups.
-func readMemoryLimits(pid int) ([]memoryLimit, error) {
-	groups, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+// readMemoryLimits returns the limits that apply to a process, a number or
+// "self": of its own group and of those above it, in both versions of control
+// groups.
+func (h Host) readMemoryLimits(process string) ([]memoryLimit, error) {
+	groups, err := os.ReadFile(h.path(filepath.Join("/proc", process, "cgroup")))
 	if err != nil {
-		return nil, fmt.Errorf("read the control groups of process %d: %w", pid, err)
+		return nil, fmt.Errorf("read the control groups of process %s: %w", process, err)
 	}
-	mounts, err := readMounts()
+	mounts, err := h.readMounts()
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +54,7 @@ func readMemoryLimits(pid int) ([]memoryLimit, error) {
 			if !ok {
 				continue
 			}
-			found, err := limitsAbove(m.point, strings.TrimPrefix(fields[2], strings.TrimSuffix(m.root, "/")), files)
+			found, err := limitsAbove(h.path(m.point), strings.TrimPrefix(fields[2], strings.TrimSuffix(m.root, "/")), files)
 			if err != nil {
 				return nil, err
 			}

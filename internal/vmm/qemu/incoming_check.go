@@ -3,6 +3,7 @@ package qemu
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/lazymig/lazymig/internal/vmm"
@@ -73,17 +74,17 @@ func (i *Incoming) Preflight(ctx context.Context, source Description) ([]vmm.Che
 		return nil, err
 	}
 	need := withSpare(source.Allocated)
-	limits, err := readMemoryLimits(i.PID())
+	limits, err := Host{}.readMemoryLimits(strconv.Itoa(i.PID()))
 	if err != nil {
 		return nil, err
 	}
-	machine, err := readMachineMemory()
+	machine, err := Host{}.readMachineMemory()
 	if err != nil {
 		return nil, err
 	}
 	checks = append(checks, checkSpace(places, need)...)
 	checks = append(checks, checkMachineMemory(machine, need), checkMemoryLimits(limits, need))
-	pages, err := checkHugePages(places)
+	pages, err := Host{}.checkHugePages(places)
 	if err != nil {
 		return nil, err
 	}

@@ -8,27 +8,26 @@ import (
 
 	"github.com/lazymig/lazymig/internal/vmm"
 	"github.com/lazymig/lazymig/uffd"
-	"golang.org/x/sys/unix"
 )
 
 // checkHugePages refuses huge pages in the tmpfs of the RAM files on kernels
 // whose khugepaged collapses ranges that a userfaultfd has registered: it
 // would fill in missing pages with zeros (fixed in Linux 6.4).
-func checkHugePages(places []place) (vmm.Check, error) {
+func (h Host) checkHugePages(places []place) (vmm.Check, error) {
 	const name = "huge-pages"
-	var system unix.Utsname
-	if err := unix.Uname(&system); err != nil {
+	text, err := os.ReadFile(h.path("/proc/sys/kernel/osrelease"))
+	if err != nil {
 		return vmm.Check{}, fmt.Errorf("ask for the kernel's version: %w", err)
 	}
-	release := unix.ByteSliceToString(system.Release[:])
+	release := strings.TrimSpace(string(text))
 	if isAtLeast(release, 6, 4) {
 		return passed(name, "Linux %s keeps huge pages out of registered memory", release), nil
 	}
-	policy, err := readPolicy("/sys/kernel/mm/transparent_hugepage/shmem_enabled")
+	policy, err := readPolicy(h.path("/sys/kernel/mm/transparent_hugepage/shmem_enabled"))
 	if err != nil {
 		return vmm.Check{}, err
 	}
-	mounts, err := readMounts()
+	mounts, err := h.readMounts()
 	if err != nil {
 		return vmm.Check{}, err
 	}

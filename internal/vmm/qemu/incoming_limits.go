@@ -8,6 +8,10 @@ const (
 	// opening slow disks takes seconds.
 	startTimeout = 30 * time.Second
 
+	// probeTimeout bounds Probe: QEMU without a machine answers within a tenth
+	// of a second, on a loaded host within seconds.
+	probeTimeout = 15 * time.Second
+
 	// dialInterval is the pause between two attempts to reach the monitor of
 	// a QEMU that is starting. It adds to the preparation, not to the
 	// blackout.

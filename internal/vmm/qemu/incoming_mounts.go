@@ -18,8 +18,8 @@ type mount struct {
 	options string // of the file system, separated by commas
 }
 
-func readMounts() ([]mount, error) {
-	text, err := os.ReadFile("/proc/self/mountinfo")
+func (h Host) readMounts() ([]mount, error) {
+	text, err := os.ReadFile(h.path("/proc/self/mountinfo"))
 	if err != nil {
 		return nil, fmt.Errorf("read the mounts: %w", err)
 	}

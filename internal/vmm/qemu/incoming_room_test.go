@@ -81,7 +81,7 @@ func TestPreflightOfALimitedControlGroup(t *testing.T) {
 // makeMemoryGroup makes a control group with a memory limit in bytes.
 func makeMemoryGroup(t *testing.T, limit int) string {
 	t.Helper()
-	mounts, err := readMounts()
+	mounts, err := Host{}.readMounts()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -83,8 +83,8 @@ func directories(places []place) string {
 
 // readMachineMemory returns how much this machine has for new pages of a
 // tmpfs, in bytes.
-func readMachineMemory() (uint64, error) {
-	text, err := os.ReadFile("/proc/meminfo")
+func (h Host) readMachineMemory() (uint64, error) {
+	text, err := os.ReadFile(h.path("/proc/meminfo"))
 	if err != nil {
 		return 0, fmt.Errorf("read the machine's memory: %w", err)
 	}

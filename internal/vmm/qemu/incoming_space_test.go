@@ -45,7 +45,7 @@ func TestCheckSpace(t *testing.T) {
 }
 
 func TestMachineMemory(t *testing.T) {
-	have, err := readMachineMemory()
+	have, err := Host{}.readMachineMemory()
 	if err != nil || have < 16<<20 {
 		t.Errorf("this host has %d bytes, %v", have, err)
 	}
@@ -100,7 +100,7 @@ func TestMemoryLimits(t *testing.T) {
 }
 
 func TestMemoryLimitsOfThisProcess(t *testing.T) {
-	limits, err := readMemoryLimits(os.Getpid())
+	limits, err := Host{}.readMemoryLimits("self")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +123,7 @@ func TestParseMount(t *testing.T) {
 			t.Errorf("%q is no mount", line)
 		}
 	}
-	mounts, err := readMounts()
+	mounts, err := Host{}.readMounts()
 	if err != nil || len(mounts) == 0 {
 		t.Errorf("%d mounts, %v", len(mounts), err)
 	}
