@@ -137,6 +137,12 @@ func (l *Listener) readHello(ctx context.Context, c *conn) (*quic.Stream, wire.H
 
 // checkHello compares what the peer says of itself with this side.
 func (l *Listener) checkHello(hello wire.Hello) error {
+	if hello.Purpose != l.config.Purpose {
+		return &RefusedError{
+			Code: wire.CodeEngine, Text: fmt.Sprintf("this listener is for links of purpose %q, not %q", l.config.Purpose, hello.Purpose),
+			Hint: "lazymig send talks to lazymig receive, lazymig serve-uffd to lazymig serve-memory",
+		}
+	}
 	if hello.Insecure != l.id.Insecure {
 		return &RefusedError{
 			Code: wire.CodeInsecure, Text: "only one side runs with --insecure-loopback",

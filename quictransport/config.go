@@ -5,6 +5,8 @@ import (
 	"net"
 
 	"github.com/quic-go/quic-go"
+
+	"github.com/lazymig/lazymig/internal/wire"
 )
 
 // Config is the configuration of a link or a listener. The zero value is good.
@@ -12,6 +14,9 @@ type Config struct {
 	// Bulk is the number of bulk connections that DialLink makes, 1 to
 	// MaxBulk; 0 means 1. A listener takes what its peers bring.
 	Bulk int
+	// Purpose says what the links are for; a listener refuses others. The zero
+	// value is a migration.
+	Purpose wire.Purpose
 	// Peer narrows the certificates of the CA that may peer to the one of this
 	// name. Empty: any.
 	Peer string

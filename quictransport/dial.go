@@ -26,7 +26,7 @@ import (
 func DialLink(ctx context.Context, addr string, id *Identity, cfg Config, hello wire.Hello) (*Link, wire.Welcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	d := &dialer{id: id, peer: cfg.Peer}
+	d := &dialer{id: id, peer: cfg.Peer, purpose: cfg.Purpose}
 	link, welcome, err := d.link(ctx, addr, cfg, hello)
 	if err != nil {
 		for _, c := range d.conns {
@@ -39,9 +39,10 @@ func DialLink(ctx context.Context, addr string, id *Identity, cfg Config, hello 
 
 // dialer makes one attempt. It owns its connections until there is a link.
 type dialer struct {
-	id     *Identity
-	peer   string
-	remote *net.UDPAddr
+	id      *Identity
+	peer    string
+	purpose wire.Purpose
+	remote  *net.UDPAddr
 
 	mu    sync.Mutex // protects conns while bulk connections are dialled
 	conns []*conn
@@ -98,6 +99,7 @@ func (d *dialer) complete(hello wire.Hello) (wire.Hello, error) {
 	}
 	hello.Version = wire.Version
 	hello.Insecure = d.id.Insecure
+	hello.Purpose = d.purpose
 	hello.Attempt = binary.LittleEndian.Uint64(attempt[:])
 	hello.KeyCheck = d.id.keyCheck(hello.Session)
 	return hello, nil

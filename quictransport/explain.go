@@ -61,7 +61,7 @@ func explain(err error, established bool) error {
 	case idle || slow:
 		return &Error{
 			kind: ErrNoAnswer, text: "no answer",
-			hint: "check the address, that `lazymig receive` runs there, and that no firewall drops UDP to that port",
+			hint: "check the address, that lazymig listens there, and that no firewall drops UDP to that port",
 		}
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.EPERM):
 		return &Error{kind: ErrUnreachable, text: "cannot send to that address", cause: err, hint: "check routes and firewall rules of this host"}

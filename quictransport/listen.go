@@ -48,7 +48,7 @@ type sessionKey struct {
 }
 
 // Listen opens a listener at addr, HOST:PORT; an empty host means all
-// addresses, port 0 a free one. Of cfg, Peer and Rejected count. Without
+// addresses, port 0 a free one. Of cfg, Purpose, Peer and Rejected count. Without
 // identities the host must be a loopback address: ErrNotLoopback.
 func Listen(addr string, id *Identity, cfg Config) (*Listener, error) {
 	l, err := listen(addr, id, cfg)

@@ -91,6 +91,18 @@ func TestOtherDomainKey(t *testing.T) {
 	reports.expect(t, ErrDomainKey)
 }
 
+func TestOtherPurpose(t *testing.T) {
+	reports := make(rejections, 10)
+	l := listenOn(t, insecure(t), Config{Rejected: reports.add})
+	err := dialFails(t, l.Addr().String(), insecure(t), Config{Purpose: wire.PurposeMemory}, ErrRefused, `of purpose "migration", not "memory"`)
+	if e, ok := errors.AsType[*RefusedError](err); !ok || e.Code != wire.CodeEngine || e.Temporary() {
+		t.Errorf("got %+v", e)
+	}
+	reports.expect(t, ErrRefused)
+	l = listenOn(t, insecure(t), Config{Purpose: wire.PurposeMemory})
+	linkUp(t, l, l.Addr().String(), insecure(t), Config{Purpose: wire.PurposeMemory}, testHello())
+}
+
 func TestOnlyOneSideInsecure(t *testing.T) {
 	l := listenOn(t, insecure(t), Config{})
 	dialFails(t, l.Addr().String(), newIdentities(t, "s")["s"], Config{}, ErrWrongCA, "not issued")

@@ -61,6 +61,7 @@ func samples() map[Type][]frame {
 			},
 			Hello{Version: Version, Role: RoleBulk, Session: [16]byte{1}, Name: strings.Repeat("n", MaxName)},
 			Hello{Version: Version, Role: RoleDemand, Session: [16]byte{15: 1}},
+			Hello{Version: Version, Role: RoleDemand, Purpose: PurposeMemory, Session: [16]byte{15: 1}},
 		},
 		TypeWelcome:     {Welcome{Version: Version, State: 9, Epoch: 7, Session: filled[[16]byte](2), DomainKey: filled[[32]byte](5)}},
 		TypeRefuse:      {Refuse{Code: CodeKey, Text: "no", Hint: "try\nagain"}, Refuse{Code: CodeEngine + 4}},
@@ -91,6 +92,8 @@ func samples() map[Type][]frame {
 			testPages(bytesToKinds(strings.Repeat("\x00", MaxPages))...),
 		},
 		TypeAhead: {Ahead{}, Ahead{Runs: []lazymig.Run{{First: 0, Count: MaxHotPages - 1}, last}, Urgent: 1}},
+		TypeAttach: {Attach{}, Attach{Memory: filled[[16]byte](4)}},
+		TypeMemory: {Memory{Memory: filled[[16]byte](4), Bytes: lazymig.MaxBytes}, Memory{Memory: [16]byte{1}, Bytes: lazymig.PageSize}},
 		TypeAbsent: {
 			Absent{Last: true},
 			Absent{Runs: []lazymig.Run{{First: 0, Count: uint64(maxPageNumber)}, last}},
@@ -136,6 +139,10 @@ func parse(t Type, payload []byte) (frame, error) {
 		return ParseAbort(payload)
 	case TypeAbandoned:
 		return ParseAbandoned(payload)
+	case TypeAttach:
+		return ParseAttach(payload)
+	case TypeMemory:
+		return ParseMemory(payload)
 	case TypeRenounced:
 		return ParseRenounced(payload)
 	case TypeComplete:

@@ -35,6 +35,28 @@ func (r Role) String() string {
 	return fmt.Sprintf("role %d", uint8(r))
 }
 
+// Purpose says what a link is for.
+type Purpose uint8
+
+// The purposes of links.
+const (
+	// PurposeMigration is the move of a guest.
+	PurposeMigration Purpose = 0
+	// PurposeMemory is reading the pages of a memory snapshot.
+	PurposeMemory Purpose = 1
+)
+
+// String returns the purpose as errors name it.
+func (p Purpose) String() string {
+	switch p {
+	case PurposeMigration:
+		return "migration"
+	case PurposeMemory:
+		return "memory"
+	}
+	return fmt.Sprintf("purpose %d", uint8(p))
+}
+
 // Hello is the first frame of every stream, source to destination. All streams
 // of one link carry the same Attempt, Session, VM and Epoch.
 type Hello struct {
@@ -45,6 +67,7 @@ type Hello struct {
 	Insecure bool
 	// State is the source's failover state. Its values belong to failover.
 	State uint8
+	Purpose Purpose
 	// Index numbers the bulk connections from 0. On the control stream it is
 	// the number of bulk connections; on the demand stream it is 0.
 	Index uint16
@@ -75,7 +98,7 @@ func (f Hello) Append(b []byte) []byte {
 	b = append(b, byte(f.Role))
 	b = appendFlag(b, f.Insecure)
 	b = appendU16(b, f.Index)
-	b = append(b, f.State, 0)
+	b = append(b, f.State, byte(f.Purpose))
 	b = appendU64(b, f.Attempt)
 	b = appendU64(b, uint64(f.Epoch))
 	b = append(b, f.VM[:]...)
@@ -99,7 +122,7 @@ func ParseHello(payload []byte) (Hello, error) {
 	f.Insecure = d.flag()
 	f.Index = d.u16()
 	f.State = d.u8()
-	d.zero(1)
+	f.Purpose = Purpose(d.u8())
 	f.Attempt = d.u64()
 	f.Epoch = d.epoch()
 	copy(f.VM[:], d.take(len(f.VM)))
@@ -108,6 +131,9 @@ func ParseHello(payload []byte) (Hello, error) {
 	f.Name = d.text(len(d.rest), MaxName)
 	if f.Role < RoleControl || f.Role > RoleBulk {
 		d.fail("%s is unknown", f.Role)
+	}
+	if f.Purpose > PurposeMemory {
+		d.fail("%s is unknown", f.Purpose)
 	}
 	if f.Session == [16]byte{} {
 		d.fail("session is zero")

@@ -50,6 +50,8 @@ const (
 	progressSize = 64
 	hotPageSize  = 24
 	digestSize   = 32
+	attachSize   = 16
+	memorySize   = 24
 )
 
 // maxHotAfter bounds the time of a HotPage, in microseconds: a minute.
@@ -87,4 +89,6 @@ var frameTable = [...]struct {
 	TypePages:       {"PAGES", pagesFixed + MaxPages*(1+digestSize+lazymig.PageSize)},
 	TypeAbsent:      {"ABSENT", runsFixed + MaxAbsentRuns*runSize},
 	TypeAhead:       {"AHEAD", runsFixed + MaxHotPages*runSize},
+	TypeAttach:      {"ATTACH", attachSize},
+	TypeMemory:      {"MEMORY", memorySize},
 }

@@ -23,7 +23,11 @@ func TestSpecification(t *testing.T) {
 			t.Errorf("no row %q", row)
 		}
 	}
+	codes := []Code{CodeEngine, CodeMemoryGone, CodeOtherMemory}
 	for c := CodeDone; c <= CodeClosing; c++ {
+		codes = append(codes, c)
+	}
+	for _, c := range codes {
 		if row := fmt.Sprintf("| %d | %s |", c, c); !strings.Contains(string(text), row) {
 			t.Errorf("no row %q", row)
 		}

@@ -33,6 +33,11 @@ const (
 
 	// CodeEngine is the first code that the transport does not use.
 	CodeEngine Code = 256
+	// CodeMemoryGone ends the links of a memory that has changed or cannot be
+	// read any more: nobody may go on with it.
+	CodeMemoryGone Code = 257
+	// CodeOtherMemory refuses a client that began with another memory.
+	CodeOtherMemory Code = 258
 )
 
 // String returns the name of the code.
@@ -41,8 +46,15 @@ func (c Code) String() string {
 		"done", "internal", "version", "key", "insecure", "malformed",
 		"timeout", "busy", "replaced", "broken", "closing",
 	}
-	if int(c) < len(names) {
+	switch {
+	case int(c) < len(names):
 		return names[c]
+	case c == CodeEngine:
+		return "engine"
+	case c == CodeMemoryGone:
+		return "memory gone"
+	case c == CodeOtherMemory:
+		return "other memory"
 	}
 	return fmt.Sprintf("code %d", uint16(c))
 }
