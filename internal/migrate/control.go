@@ -84,12 +84,19 @@ func (c *control) finish() {
 }
 
 // closeLink ends a link because of an error of this side, and tells the peer.
-func closeLink(link *quictransport.Link, err error) {
-	code := wire.CodeBroken
-	if errors.Is(err, wire.ErrMalformed) || errors.Is(err, wire.ErrUnexpected) || errors.Is(err, wire.ErrUnknownType) {
-		code = wire.CodeMalformed
+func closeLink(link *quictransport.Link, err error) { link.Close(codeFor(err), err.Error()) }
+
+func codeFor(err error) wire.Code {
+	switch {
+	case errors.Is(err, wire.ErrMalformed), errors.Is(err, wire.ErrUnexpected), errors.Is(err, wire.ErrUnknownType):
+		return wire.CodeMalformed
+	case errors.Is(err, ErrMemoryGone):
+		return wire.CodeMemoryGone
+	case errors.Is(err, errOtherMemory):
+		return wire.CodeOtherMemory
+	default:
+		return wire.CodeBroken
 	}
-	link.Close(code, err.Error())
 }
 
 // errNoLink is returned when a frame cannot be sent because there is no link.

@@ -26,6 +26,7 @@ type fetcher struct {
 	requests chan lazymig.Run // of the background
 	out      *installer
 	wait     sync.WaitGroup
+	fail     func(error) // ends what the pages come from
 	// mismatches counts the pages of this link that failed their digests.
 	mismatches atomic.Int64
 }
@@ -67,6 +68,7 @@ func startFetcher(link *quictransport.Link, layout lazymig.Layout, key pagecache
 		demands:  demandQueue{signal: make(chan struct{}, 1)},
 		ahead:    make(chan wire.Ahead, 1),
 		requests: make(chan lazymig.Run, windowPages),
+		fail:     func(err error) { closeLink(link, err) },
 	}
 	f.wait.Go(func() { f.end(f.serveDemands()) })
 	f.wait.Go(func() { f.end(f.receive(link.Demand(), out.demands)) })
@@ -81,7 +83,7 @@ func startFetcher(link *quictransport.Link, layout lazymig.Layout, key pagecache
 // the link die and waits for the next one.
 func (f *fetcher) end(err error) {
 	if err != nil {
-		closeLink(f.link, err)
+		f.fail(err)
 	}
 }
 

@@ -86,6 +86,32 @@ const (
 	maxDeviceState = 256 << 20
 	// deviceChunk is how much device state one frame carries.
 	deviceChunk = 32 << 10
+	// memoryLook is how often a server looks whether its memory file has
+	// changed, beside each read.
+	memoryLook = time.Second
+	// attachTimeout bounds the first words between a client and a memory
+	// server, at either side.
+	attachTimeout = 2 * time.Second
+	// maxClients bounds the clients of a memory server, and the VMMs that are
+	// served at once: each has a few MiB of buffers.
+	maxClients = 256
+	// handoffAccepts is how many VMMs may hand their memory over at the same
+	// time, so that one that is slow holds up nobody.
+	handoffAccepts = 8
+	// acceptPause is the pause after a hand-off that this host could not take,
+	// for lack of descriptors.
+	acceptPause = 100 * time.Millisecond
+	// sourcePause is the pause before a memory server is asked again that has
+	// refused, and before a file is read again that could not be.
+	sourcePause = time.Second
+	// maxExtents bounds the list of a snapshot's data: 16 MiB.
+	maxExtents = 1 << 20
+	// damageLimit is how many links in a row may end because pages did not
+	// have their digests. Then the memory counts as gone.
+	damageLimit = 3
+	// maxRemarks bounds what the service of one VMM may say about pages: a
+	// hostile VMM can make it say a lot.
+	maxRemarks = 20
 	// maxPoisoned bounds the list of pages that hardware has lost.
 	maxPoisoned = 1 << 20
 )

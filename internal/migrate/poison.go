@@ -14,7 +14,8 @@ import (
 // poisonList remembers which pages of a guest hardware has lost. The mark of
 // UFFDIO_POISON lives in the VMM's page tables only and the RAM file reads
 // zeros there, so a later move needs this list to know better. It is a file of
-// one JSON object a line. One goroutine uses it at a time.
+// one JSON object a line, or without a path a list in memory only. One goroutine
+// uses it at a time.
 type poisonList struct {
 	path   string
 	layout lazymig.Layout
@@ -88,6 +89,10 @@ func (l *poisonList) add(p lazymig.PageNumber) error {
 	line, err := json.Marshal(poisonRecord{Region: l.layout[region].Name, Offset: offset})
 	if err != nil {
 		return fmt.Errorf("note poisoned page %d: %w", p, err)
+	}
+	if l.path == "" { // a snapshot keeps what it lost
+		l.pages[p] = struct{}{}
+		return nil
 	}
 	file, err := os.OpenFile(l.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {

@@ -1,7 +1,9 @@
 package migrate
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/lazymig/lazymig"
 	"github.com/lazymig/lazymig/internal/vmm"
@@ -60,9 +62,16 @@ func (s spans) page(address uint64) (lazymig.PageNumber, bool) {
 
 // each calls visit for every page of the byte range that belongs to the guest.
 func (s spans) each(start, length uint64, visit func(lazymig.PageNumber)) {
-	for a := start &^ (lazymig.PageSize - 1); a < start+length; a += lazymig.PageSize {
-		if p, ok := s.page(a); ok {
-			visit(p)
+	for _, x := range s {
+		from := max(start&^(lazymig.PageSize-1), x.start)
+		to := min(start+length, x.start+x.pages*lazymig.PageSize)
+		for a := from; a < to; a += lazymig.PageSize {
+			visit(x.first + lazymig.PageNumber((a-x.start)/lazymig.PageSize))
 		}
 	}
+}
+
+// sorted returns the spans in the order of their pages.
+func (s spans) sorted() spans {
+	return slices.SortedFunc(slices.Values(s), func(a, b span) int { return cmp.Compare(a.first, b.first) })
 }

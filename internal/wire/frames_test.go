@@ -91,7 +91,7 @@ func samples() map[Type][]frame {
 			testPages(KindZero, KindData, KindPoison, KindData), testPages(KindData),
 			testPages(bytesToKinds(strings.Repeat("\x00", MaxPages))...),
 		},
-		TypeAhead: {Ahead{}, Ahead{Runs: []lazymig.Run{{First: 0, Count: MaxHotPages - 1}, last}, Urgent: 1}},
+		TypeAhead:  {Ahead{}, Ahead{Runs: []lazymig.Run{{First: 0, Count: MaxHotPages - 1}, last}, Urgent: 1}},
 		TypeAttach: {Attach{}, Attach{Memory: filled[[16]byte](4)}},
 		TypeMemory: {Memory{Memory: filled[[16]byte](4), Bytes: lazymig.MaxBytes}, Memory{Memory: [16]byte{1}, Bytes: lazymig.PageSize}},
 		TypeAbsent: {

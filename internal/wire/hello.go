@@ -66,7 +66,7 @@ type Hello struct {
 	// Insecure says that the source runs without identities.
 	Insecure bool
 	// State is the source's failover state. Its values belong to failover.
-	State uint8
+	State   uint8
 	Purpose Purpose
 	// Index numbers the bulk connections from 0. On the control stream it is
 	// the number of bulk connections; on the demand stream it is 0.

@@ -81,3 +81,7 @@ func (b *PagesBuilder) Frame() []byte {
 	copy(b.buf[at+len(head):dataOffset], b.digests)
 	return b.buf[at:b.dataEnd()]
 }
+
+// Pages returns the finished frame as its receiver would see it, with the same
+// life as Frame: for a reader in the same process.
+func (b *PagesBuilder) Pages() (Pages, error) { return ParsePages(b.Frame()[headerSize:]) }
