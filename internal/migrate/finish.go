@@ -43,12 +43,21 @@ func (in *installer) stalling(s span) []lazymig.PageNumber {
 	return pages
 }
 
+// unregister takes pages from to to-1 out of the kernel's care. Linux wakes
+// those that wait there before it takes the range out, under a lock that faults
+// do not need where there are locks for each mapping (6.4 and newer; seen on
+// 6.18): a thread that touches a hole just then waits for ever. It has queued
+// when the call returns, so it is woken by hand and finds the range free.
 func (in *installer) unregister(s span, from, to lazymig.PageNumber) error {
 	if from >= to {
 		return nil
 	}
-	address := s.start + uint64(from-s.first)*lazymig.PageSize
-	if err := in.handle.Unregister(address, uint64(to-from)*lazymig.PageSize); err != nil {
+	address, length := s.start+uint64(from-s.first)*lazymig.PageSize, uint64(to-from)*lazymig.PageSize
+	err := in.handle.Unregister(address, length)
+	if err == nil {
+		err = in.handle.Wake(address, length)
+	}
+	if err != nil {
 		return fmt.Errorf("unregister pages %d to %d: %w", from, to-1, err)
 	}
 	return nil

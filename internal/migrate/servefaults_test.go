@@ -19,6 +19,10 @@ import (
 // whole is a VMM that needs all of the memory, in two regions.
 var whole = []testRegion{{0, snapshotPages / 2}, {snapshotPages / 2, snapshotPages / 2}}
 
+// slowly is a bandwidth at which the background takes half a minute: what a test
+// does before that finds pages missing. Pages that are waited for come at once.
+const slowly = 200 << 10
+
 // wantAll reads everything that the regions have.
 func wantAll(v *testVMM, content []byte, regions []testRegion) {
 	v.t.Helper()
@@ -129,7 +133,7 @@ func identities(t testing.TB, names ...string) map[string]*quictransport.Identit
 func TestServeRemoved(t *testing.T) {
 	path, content := writeSnapshot(t)
 	server, address := serveMemoryAs(t, ServeMemoryConfig{
-		Listen: "127.0.0.1:0", Memory: path, Identity: loopback(t), Bandwidth: 2 << 20,
+		Listen: "127.0.0.1:0", Memory: path, Identity: loopback(t), Bandwidth: slowly,
 	})
 	s, socket := serveFaults(t, ServeFaultsConfig{From: address})
 	v := startVMM(t, socket, "", whole...)
@@ -155,7 +159,7 @@ func TestServeRemoved(t *testing.T) {
 func TestServeCut(t *testing.T) {
 	path, content := writeSnapshot(t)
 	_, address := serveMemoryAs(t, ServeMemoryConfig{
-		Listen: "127.0.0.1:0", Memory: path, Identity: loopback(t), Bandwidth: 2 << 20,
+		Listen: "127.0.0.1:0", Memory: path, Identity: loopback(t), Bandwidth: slowly,
 	})
 	relay := relayTo(t, address)
 	s, socket := serveFaults(t, ServeFaultsConfig{From: relay.address()})
@@ -180,7 +184,7 @@ func TestServeServerAgain(t *testing.T) {
 	path, content := writeSnapshot(t)
 	other, _ := writeSnapshot(t)
 	server, address := serveMemoryAs(t, ServeMemoryConfig{
-		Listen: "127.0.0.1:0", Memory: path, Identity: loopback(t), Bandwidth: 2 << 20,
+		Listen: "127.0.0.1:0", Memory: path, Identity: loopback(t), Bandwidth: slowly,
 	})
 	s, socket := serveFaults(t, ServeFaultsConfig{From: address})
 	v := startVMM(t, socket, "", whole...)
@@ -210,7 +214,7 @@ func TestServeChanged(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path, content := writeSnapshot(t)
 			server, address := serveMemoryAs(t, ServeMemoryConfig{
-				Listen: "127.0.0.1:0", Memory: path, Identity: loopback(t), Bandwidth: 1 << 20,
+				Listen: "127.0.0.1:0", Memory: path, Identity: loopback(t), Bandwidth: slowly,
 			})
 			s, socket := serveFaults(t, ServeFaultsConfig{From: address})
 			v := startVMM(t, socket, "", whole...)
@@ -237,7 +241,7 @@ func TestServeFileChanged(t *testing.T) {
 	path, _ := writeSnapshot(t)
 	s, socket := serveFaults(t, ServeFaultsConfig{Memory: path, Once: true})
 	fatal(t, os.Chtimes(path, time.Now(), time.Now().Add(time.Second)))
-	v := startVMM(t, socket, "", whole...)
+	v := startVMM(t, socket, "doomed", whole...)
 	v.wantKilled()
 	if served := s.detached(v); served.Outcome != ServeKilled {
 		t.Errorf("served %+v", served)
@@ -253,7 +257,7 @@ func TestServeFileChanged(t *testing.T) {
 func TestServeRefusedRegions(t *testing.T) {
 	path, content := writeSnapshot(t)
 	s, socket := serveFaults(t, ServeFaultsConfig{Memory: path})
-	behind := startVMM(t, socket, "", testRegion{snapshotPages - 1, 2})
+	behind := startVMM(t, socket, "doomed", testRegion{snapshotPages - 1, 2})
 	behind.wantKilled()
 	if served := s.detached(behind); !strings.Contains(served.Reason, "another snapshot") {
 		t.Errorf("served %+v", served)
@@ -271,7 +275,7 @@ func TestServeRefusedRegions(t *testing.T) {
 func TestServeVMMKilled(t *testing.T) {
 	path, content := writeSnapshot(t)
 	_, address := serveMemoryAs(t, ServeMemoryConfig{
-		Listen: "127.0.0.1:0", Memory: path, Identity: loopback(t), Bandwidth: 2 << 20,
+		Listen: "127.0.0.1:0", Memory: path, Identity: loopback(t), Bandwidth: slowly,
 	})
 	s, socket := serveFaults(t, ServeFaultsConfig{From: address})
 	first, second := startVMM(t, socket, "", whole...), startVMM(t, socket, "", whole...)
@@ -291,7 +295,7 @@ func TestServeVMMKilled(t *testing.T) {
 func TestServeStopped(t *testing.T) {
 	path, content := writeSnapshot(t)
 	server, address := serveMemoryAs(t, ServeMemoryConfig{
-		Listen: "127.0.0.1:0", Memory: path, Identity: loopback(t), Bandwidth: 1 << 20,
+		Listen: "127.0.0.1:0", Memory: path, Identity: loopback(t), Bandwidth: slowly,
 	})
 	abandon := make(chan struct{})
 	s, socket := serveFaults(t, ServeFaultsConfig{From: address, Abandon: abandon})
@@ -350,7 +354,7 @@ func TestHandlerProcess(t *testing.T) {
 func TestServeHandlerKilled(t *testing.T) {
 	path, content := writeSnapshot(t)
 	_, address := serveMemoryAs(t, ServeMemoryConfig{
-		Listen: "127.0.0.1:0", Memory: path, Identity: loopback(t), Bandwidth: 256 << 10,
+		Listen: "127.0.0.1:0", Memory: path, Identity: loopback(t), Bandwidth: slowly,
 	})
 	socket := filepath.Join(t.TempDir(), "vmm.socket")
 	handler := exec.Command(os.Args[0], "-test.run=^TestHandlerProcess$")
