@@ -464,3 +464,26 @@ func TestSnapshotRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestServeTouchedAtTheEnd has threads touch holes just while the memory is
+// unregistered: none of them is left waiting.
+func TestServeTouchedAtTheEnd(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "memory")
+	fatal(t, os.WriteFile(path, nil, 0o600))
+	fatal(t, os.Truncate(path, snapshotPages*lazymig.PageSize))
+	s, socket := serveFaults(t, ServeFaultsConfig{Memory: path})
+	const parts = 16
+	for range 8 {
+		v := startVMM(t, socket, "quick", whole...)
+		zeros := make([]byte, snapshotPages/parts*lazymig.PageSize)
+		for i := range parts {
+			v.send("read %d %d", i*snapshotPages/parts, snapshotPages/parts)
+		}
+		for i := range parts {
+			v.wantRead(i*snapshotPages/parts, zeros)
+		}
+		if served := s.detached(v); served.Outcome != ServeComplete {
+			t.Errorf("served %+v", served)
+		}
+	}
+}

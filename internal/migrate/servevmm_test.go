@@ -48,7 +48,7 @@ type testVMM struct {
 
 // startVMM starts a VMM with these regions that hands over to socket. One that
 // is "doomed" may be killed for that at once; so may one that is "huge" and says
-// that its pages have 2 MiB.
+// that its pages have 2 MiB. For one that is "quick" nobody waits.
 func startVMM(t testing.TB, socket, extra string, regions ...testRegion) *testVMM {
 	t.Helper()
 	if os.Geteuid() != 0 {
