@@ -52,8 +52,8 @@ func registerJSON(set *pflag.FlagSet, json *bool) {
 // job checks the shared flags and begins a job with them. address is the one
 // that the command has: to listen at, or to send to.
 func (f *sideFlags) job(kind agent.Kind, flag, address string) (agent.Job, error) {
-	if f.logFormat != "text" && f.logFormat != "json" {
-		return agent.Job{}, usage("", "invalid --log-format %q: use text or json", f.logFormat)
+	if err := f.checkLogFormat(); err != nil {
+		return agent.Job{}, err
 	}
 	if err := f.checkAddress(flag, address); err != nil {
 		return agent.Job{}, err
@@ -73,6 +73,13 @@ func (f *sideFlags) job(kind agent.Kind, flag, address string) (agent.Job, error
 		job.TLSDir = ""
 	}
 	return job, nil
+}
+
+func (f *sideFlags) checkLogFormat() error {
+	if f.logFormat != "text" && f.logFormat != "json" {
+		return usage("", "invalid --log-format %q: use text or json", f.logFormat)
+	}
+	return nil
 }
 
 func (f *sideFlags) checkAddress(flag, address string) error {

@@ -42,7 +42,7 @@ checks both hosts and changes nothing.`,
 	root.SetErr(a.err)
 	root.DisableSuggestions = true // finish makes them a hint
 	root.SuggestionsMinimumDistance = 2
-	root.AddCommand(a.receive(), a.send(), a.cert(), a.doctor(), a.status(), a.cancel(), a.version())
+	root.AddCommand(a.receive(), a.send(), a.cert(), a.doctor(), a.status(), a.cancel(), a.serveMemory(), a.serveUffd(), a.version())
 	root.AddCommand(a.engine(), a.keeper(), a.microvm()) // hidden
 	return root
 }

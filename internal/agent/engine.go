@@ -117,12 +117,20 @@ func exitFor(code int, err error) Exit {
 // setUp prepares the process for the job.
 func setUp(job *Job) {
 	setLogFormat(job.LogFormat)
-	runtime.GOMAXPROCS(max(procsPerCore*runtime.NumCPU(), minProcs))
-	before, err := protect()
+	before, err := Harden()
 	if err != nil {
 		slog.Warn("memory pressure may end this engine", "error", err)
 	}
 	job.OOMScoreAdj = before
+}
+
+// Harden prepares a process on which guests depend: it gets enough processors
+// of Go's, and the kernel spares it when memory is short. It returns the score
+// for the out-of-memory killer from before; an error of that is no reason to
+// stop.
+func Harden() (oomScoreAdj int, err error) {
+	runtime.GOMAXPROCS(max(procsPerCore*runtime.NumCPU(), minProcs))
+	return protect()
 }
 
 // serve runs the job and ends when the job has and everybody knows.
