@@ -34,6 +34,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(harness{m}, map[string]func(){
 		"lazymig":         func() { os.Exit(run(os.Args[1:])) },
 		"lazymig-pretend": func() { os.Exit(pretend(os.Args[1:])) },
+		"lazymig-vmm":     func() { os.Exit(testVMM(os.Args[1:])) },
 	})
 }
 

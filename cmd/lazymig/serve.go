@@ -12,6 +12,7 @@ import (
 
 	"github.com/lazymig/lazymig"
 	"github.com/lazymig/lazymig/internal/migrate"
+	"github.com/lazymig/lazymig/internal/vmm/firecracker"
 	"github.com/lazymig/lazymig/quictransport"
 	"github.com/spf13/pflag"
 )
@@ -58,6 +59,8 @@ func serveFailed(err error) error {
 		return nil
 	case errors.Is(err, migrate.ErrConfig), errors.Is(err, quictransport.ErrConfig):
 		return failed(exitUsage, err, "")
+	case errors.Is(err, firecracker.ErrInUse), errors.Is(err, firecracker.ErrNotSocket):
+		return failed(exitFailed, err, "give another path with --socket, or remove what is there")
 	case errors.Is(err, os.ErrPermission):
 		return failed(exitFailed, err, hintOr(err, "run as root"))
 	case errors.Is(err, migrate.ErrMemoryGone):
