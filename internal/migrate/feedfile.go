@@ -90,7 +90,7 @@ func (r *fileReader) serveDemands() error {
 		case <-r.ctx.Done():
 			return nil
 		}
-		for runs = r.fetcher.demands.take(runs[:0], requestRuns); len(runs) > 0; runs = r.fetcher.demands.take(runs[:0], requestRuns) {
+		for runs = r.fetcher.demands.take(runs[:0]); len(runs) > 0; runs = r.fetcher.demands.take(runs[:0]) {
 			for _, run := range runs {
 				if err := r.answer(run, free, readers, r.in.demands); err != nil {
 					return err

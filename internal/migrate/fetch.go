@@ -49,11 +49,11 @@ func (q *demandQueue) push(p lazymig.PageNumber) {
 	}
 }
 
-// take moves at most limit pages into runs of one page each.
-func (q *demandQueue) take(runs []lazymig.Run, limit int) []lazymig.Run {
+// take moves as many pages as a request has into runs of one page each.
+func (q *demandQueue) take(runs []lazymig.Run) []lazymig.Run {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n := min(limit, len(q.pages))
+	n := min(requestRuns, len(q.pages))
 	for _, p := range q.pages[:n] {
 		runs = append(runs, lazymig.Run{First: p, Count: 1})
 	}
@@ -112,7 +112,7 @@ func (f *fetcher) serveDemands() error {
 		case <-f.link.Done():
 			return nil
 		}
-		for runs = f.demands.take(runs[:0], requestRuns); len(runs) > 0; runs = f.demands.take(runs[:0], requestRuns) {
+		for runs = f.demands.take(runs[:0]); len(runs) > 0; runs = f.demands.take(runs[:0]) {
 			frame = wire.Request{Runs: runs}.Append(frame[:0])
 			if _, err := f.link.Demand().Write(frame); err != nil {
 				return fmt.Errorf("send page request: %w", err)

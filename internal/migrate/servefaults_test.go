@@ -340,7 +340,7 @@ func TestHandlerProcess(t *testing.T) {
 	if !ok {
 		t.Skip("it is the process of another test")
 	}
-	fatal(t, ServeFaults(context.Background(), ServeFaultsConfig{Socket: socket, From: address, Identity: loopback(t), Report: func(e ServeEvent) {
+	fatal(t, ServeFaults(t.Context(), ServeFaultsConfig{Socket: socket, From: address, Identity: loopback(t), Report: func(e ServeEvent) {
 		if e.Event == EventListening {
 			os.Stdout.WriteString("listening\n")
 		}

@@ -67,7 +67,7 @@ type service struct {
 
 // runService starts one; it has ended when the test has.
 func runService(t testing.TB, serve func(context.Context, func(ServeEvent)) error) *service {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context())
 	s := &service{t: t, cancel: cancel, done: make(chan struct{}), news: make(chan struct{}, 1)}
 	go func() {
 		defer close(s.done)
