@@ -165,8 +165,10 @@ func (d *serveDisplay) detached(e migrate.ServeEvent) {
 	switch s.Outcome {
 	case migrate.ServeKilled:
 		d.display.say(fmt.Sprintf("%s was killed: %s", d.name(e), s.Reason))
+		return
 	case migrate.ServeEnded:
 		d.display.say(fmt.Sprintf("%s has ended before all of its memory was in", d.name(e)))
+		return
 	case migrate.ServeComplete:
 	}
 	d.display.say(fmt.Sprintf("%s: %s in %s, %d pages on demand, %d in the background",

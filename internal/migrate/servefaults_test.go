@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/lazymig/lazymig"
+	"github.com/lazymig/lazymig/pagecache"
 	"github.com/lazymig/lazymig/quictransport"
 )
 
@@ -267,8 +268,53 @@ func TestServeRefusedRegions(t *testing.T) {
 	if served := s.detached(huge); !strings.Contains(served.Reason, "huge_pages") {
 		t.Errorf("served %+v", served)
 	}
+	nowhere := startVMM(t, socket, "unregistered", whole...)
+	nowhere.wantKilled()
+	if served := s.detached(nowhere); served.Outcome != ServeKilled {
+		t.Errorf("served %+v", served)
+	}
 	v := startVMM(t, socket, "", whole...)
 	wantAll(v, content, whole)
+}
+
+// TestServeBrokenPage: a page that the server cannot read harms nobody who does
+// not touch it.
+func TestServeBrokenPage(t *testing.T) {
+	path, content := writeSnapshot(t)
+	_, address := serveMemoryAs(t, ServeMemoryConfig{
+		Listen: "127.0.0.1:0", Memory: path, Identity: loopback(t),
+		memory: func(m SourceMemory) SourceMemory { return brokenMemory{m, 100} },
+	})
+	s, socket := serveFaults(t, ServeFaultsConfig{From: address})
+	v := startVMM(t, socket, "", whole...)
+	v.wantPages(0, page(content, 0, 100))
+	v.wantPages(101, page(content, 101, whole[0].pages-101))
+	if served := s.detached(v); served.Outcome != ServeComplete || served.PagesPoisoned != 1 {
+		t.Errorf("served %+v", served)
+	}
+}
+
+// TestServeDamaged: pages that keep failing their digests are not installed,
+// and in the end the VMM is killed.
+func TestServeDamaged(t *testing.T) {
+	path, _ := writeSnapshot(t)
+	_, address := serveMemoryAs(t, ServeMemoryConfig{
+		Listen: "127.0.0.1:0", Memory: path, Identity: loopback(t), key: &pagecache.Key{1},
+	})
+	s, socket := serveFaults(t, ServeFaultsConfig{From: address})
+	v := startVMM(t, socket, "", whole...)
+	v.send("read 1 1")
+	v.wantKilled()
+	served := s.detached(v)
+	if served.Outcome != ServeKilled || served.PagesDemand+served.PagesBulk != 0 || served.DigestMismatches == 0 ||
+		!strings.Contains(served.Reason, errMismatch.Error()) {
+		t.Errorf("served %+v", served)
+	}
+	for _, line := range v.held {
+		if strings.HasPrefix(line, "read") {
+			t.Errorf("the VMM said %q", line)
+		}
+	}
 }
 
 // TestServeVMMKilled: the end of a VMM ends its session and no other.

@@ -32,6 +32,11 @@ type ServeMemoryConfig struct {
 	Bandwidth uint64
 	// Report is called for each event, one at a time. It must not block.
 	Report func(ServeEvent)
+
+	// memory, if set, stands before the file: tests break pages. key, if set,
+	// is not that of the clients: tests damage them.
+	memory func(SourceMemory) SourceMemory
+	key    *pagecache.Key
 }
 
 // memoryServer serves one snapshot to many clients. Each client has a link and
@@ -99,7 +104,14 @@ func (m *memoryServer) run(ctx context.Context) (err error) {
 	}
 	layout := m.memory.layout()
 	lost := &poisonList{layout: layout, pages: map[lazymig.PageNumber]struct{}{}}
-	m.pages = newPageServer(layout, m.memory, lost, pagecache.Key(m.cfg.Identity.DomainKey), m.cfg.Bandwidth)
+	memory, key := SourceMemory(m.memory), pagecache.Key(m.cfg.Identity.DomainKey)
+	if m.cfg.memory != nil {
+		memory = m.cfg.memory(memory)
+	}
+	if m.cfg.key != nil {
+		key = *m.cfg.key
+	}
+	m.pages = newPageServer(layout, memory, lost, key, m.cfg.Bandwidth)
 	m.pages.open()
 	m.pages.cede()
 	var wait sync.WaitGroup

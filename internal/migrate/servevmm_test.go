@@ -48,7 +48,7 @@ type testVMM struct {
 
 // startVMM starts a VMM with these regions that hands over to socket. One that
 // is "doomed" may be killed for that at once; so may one that is "huge" and says
-// that its pages have 2 MiB. For one that is "quick" nobody waits.
+// that its pages have 2 MiB, and one that leaves its memory "unregistered". For one that is "quick" nobody waits.
 func startVMM(t testing.TB, socket, extra string, regions ...testRegion) *testVMM {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -246,7 +246,9 @@ func (w *vmmProcess) hand(socket, extra string) {
 			Address: uint64(uintptr(unsafe.Pointer(&r.memory[0]))), Size: uint64(len(r.memory)),
 			Offset: uint64(r.first) * lazymig.PageSize, PageSize: lazymig.PageSize,
 		}
-		must(h.Register(region.Address, region.Size))
+		if extra != "unregistered" {
+			must(h.Register(region.Address, region.Size))
+		}
 		regions = append(regions, region)
 	}
 	if extra == "huge" {
