@@ -43,11 +43,12 @@ func (in *installer) stalling(s span) []lazymig.PageNumber {
 	return pages
 }
 
-// unregister takes pages from to to-1 out of the kernel's care. Linux wakes
-// those that wait there before it takes the range out, under a lock that faults
-// do not need where there are locks for each mapping (6.4 and newer; seen on
-// 6.18): a thread that touches a hole just then waits for ever. It has queued
-// when the call returns, so it is woken by hand and finds the range free.
+// unregister takes pages from to to-1 out of the kernel's care. A thread that
+// touches a hole just then may wait for ever (seen on Linux 6.18). What explains
+// it: the kernel wakes those that wait before it takes the range out, and since
+// there are locks for each mapping (6.4) a fault can come in between. Such a
+// thread has queued when the call returns, so it is woken by hand and finds the
+// range free.
 func (in *installer) unregister(s span, from, to lazymig.PageNumber) error {
 	if from >= to {
 		return nil
