@@ -44,7 +44,7 @@ func newTiny(t *testing.T, accel microvm.Accel) *tiny {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), moveTimeout)
 	t.Cleanup(cancel)
-	dir, err := os.MkdirTemp("", "lazymig-tiny-")
+	dir, err := os.MkdirTemp("", "lazymig-tiny-") //nolint:usetesting // other users must reach it, and sockets have short paths
 	if err != nil {
 		t.Fatal(err)
 	}

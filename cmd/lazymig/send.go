@@ -72,8 +72,6 @@ stopped and needs a person.`,
 	set.BoolVar(&f.keepRAM, "keep-ram", false, "keep the guest's RAM file on this host after it has moved")
 	set.BoolVar(&f.dryRun, "dry-run", false, "check both hosts, move nothing")
 	require(command, "to")
-	command.MarkFlagsOneRequired("qmp", "microvm")
-	command.MarkFlagsMutuallyExclusive("qmp", "microvm")
 	return command
 }
 
@@ -85,6 +83,9 @@ func (f *sendFlags) job(ctx context.Context) (agent.Job, error) {
 	}
 	if f.readyTimeout <= 0 {
 		return job, usage("", "invalid --ready-timeout %v: use more than 0", f.readyTimeout)
+	}
+	if (f.qmp == "") == (f.microvm == "") {
+		return job, usage("give the guest's monitor by --qmp SOCKET", "which guest? Exactly one of --qmp and --microvm has to be given")
 	}
 	if err := checkMonitor(f.qmp + f.microvm); err != nil {
 		return job, err
