@@ -9,7 +9,8 @@ GO       ?= go
 PREFIX   ?= /usr/local
 FUZZTIME ?= 20s
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unversioned)
-LDFLAGS  := -X main.version=$(VERSION)
+COMMIT   ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null)
+LDFLAGS  := -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 CACHE    := $(CURDIR)/.cache
 BIN      := $(CACHE)/bin
 

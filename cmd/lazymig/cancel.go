@@ -52,22 +52,31 @@ func (a *app) cancelVM(stateDir, vm string) error {
 	if err := session.Cancel(); err != nil {
 		return failed(exitFailed, err, "")
 	}
+	waited := false // for a guest of which nothing had come
 	for asked := false; ; {
 		line, err := session.Next()
 		if err != nil {
 			return failed(exitFailed, fmt.Errorf("wait for the end of the migration: %w", err), "see `lazymig status "+vm+"`")
 		}
 		var said struct {
-			State string `json:"state"`
+			Kind  agent.Kind `json:"kind"`  // of a snapshot
+			State string     `json:"state"` // of an answer, and of a state
 			agent.Exit
 		}
 		if err := decode(line.Raw, &said); err != nil {
 			return err
 		}
-		asked = asked || line.Kind == agent.LineAnswer
+		switch line.Kind {
+		case agent.LineSnapshot:
+			waited = said.Kind == agent.KindReceive
+		case agent.LineAnswer:
+			asked, waited = true, waited && said.State == ""
+		case migrate.EventState:
+			waited = false
+		}
 		switch {
 		case line.Kind == agent.LineExit:
-			return a.cancelled(vm, said.Exit)
+			return a.cancelled(vm, said.Exit, waited)
 		case asked && (line.Kind == agent.LineAnswer || line.Kind == migrate.EventState) && handedOver(said.State):
 			return failed(exitPending, errors.New("too late: the guest belongs to the destination"), "see `lazymig status "+vm+"`")
 		}
@@ -75,9 +84,13 @@ func (a *app) cancelVM(stateDir, vm string) error {
 }
 
 // cancelled tells how a migration that was to be taken back has ended.
-func (a *app) cancelled(vm string, exit agent.Exit) error {
+func (a *app) cancelled(vm string, exit agent.Exit, waited bool) error {
 	switch exit.Code {
 	case exitFailed:
+		if waited {
+			fmt.Fprintf(a.out, "Nothing had come of %s; this host waits for it no more.\n", vm)
+			return nil
+		}
 		fmt.Fprintf(a.out, "The migration of %s was taken back.\n", vm)
 		return nil
 	case exitDone:

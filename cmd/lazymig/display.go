@@ -55,10 +55,13 @@ func (d *display) state(name string) {
 		return
 	}
 	d.name = name
-	if d.terminal {
+	switch {
+	case d.log != nil:
+		d.log.Info(wordsOf(name).long, "state", name)
+	case d.terminal:
 		d.draw(d.line())
-	} else {
-		d.say(d.line())
+	default:
+		d.say(wordsOf(name).long)
 	}
 }
 
@@ -73,15 +76,21 @@ func (d *display) progress(e migrate.Event) {
 		d.draw(d.line())
 	case e.Time.Sub(d.last) >= plainInterval:
 		d.last = e.Time
-		d.say(d.line())
+		if d.log != nil {
+			d.log.Info("progress", "state", d.name, "progress", e.Progress)
+		} else {
+			d.say(d.line())
+		}
 	}
 }
 
+// line says where the migration is: in a sentence as long as there is nothing
+// to count.
 func (d *display) line() string {
 	if d.meter.counts.Total == 0 {
-		return d.name
+		return wordsOf(d.name).long
 	}
-	return d.name + " " + d.meter.String()
+	return wordsOf(d.name).label + " " + d.meter.String()
 }
 
 // draw replaces the line of progress.

@@ -145,7 +145,7 @@ func TestRefusedDestination(t *testing.T) {
 		"CPU count": refused(func(args []string) []string { return append(args, "-smp", "2") },
 			"cpu-count", "hint: give the destination's QEMU the same -smp"),
 		"a device that QEMU lacks": refused(func(args []string) []string { return append(args, "-device", "nonsense") },
-			"it said: qemu-system-x86_64: -device nonsense", "not a valid device model name"),
+			"it said: qemu-system-x86_64: -device nonsense", "not a valid device model name", "hint: QEMU's log at the destination, "),
 		"too little space": func(m *mover) {
 			small := m.t.TempDir()
 			if err := unix.Mount("tmpfs", small, "tmpfs", 0, "size=16m"); err != nil {
@@ -169,7 +169,7 @@ func TestRefusedDestination(t *testing.T) {
 		},
 		"private RAM": func(m *mover) {
 			receive := m.receiveWith(replaced(m.destination().Args(), "share=on,mem-path", "share=off,mem-path"))
-			receive.exits(1)
+			receive.exits(2)
 			receive.says("without share=on its memory is private", "add share=on")
 		},
 	})
@@ -350,7 +350,7 @@ func TestSameHost(t *testing.T) {
 	t.Run("the same command line", func(t *testing.T) {
 		m := m.in(t)
 		receive := m.receiveHere(m.pair.Source().Args(), state)
-		receive.exits(1)
+		receive.exits(2)
 		receive.says("another process listens on "+m.pair.Source().QMPPath(), "use another path at the destination")
 		m.untouched(before)
 		m.verify()

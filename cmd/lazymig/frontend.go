@@ -206,7 +206,11 @@ func (f *follower) interrupt(session *agent.Session) (done bool, err error) {
 		return true, failed(exitFailed, errors.New("left while the migration was being taken back"), "see `"+f.statusCommand()+"`")
 	}
 	f.cancelled = true
-	f.display.say("taking the migration back; again to leave without waiting")
+	if f.side == agent.KindReceive && f.state == "" {
+		f.display.say("nothing has come; ending the wait")
+	} else {
+		f.display.say("taking the migration back; again to leave without waiting")
+	}
 	if err := session.Cancel(); err != nil {
 		return true, failed(exitStopped, err, "see `"+f.statusCommand()+"`")
 	}

@@ -30,19 +30,36 @@ type frontend struct {
 }
 
 // startSend starts a front end whose engine does what vm says.
-func startSend(t *testing.T, vm string) *frontend {
+func startSend(t *testing.T, vm string, options ...string) *frontend {
 	t.Helper()
-	dir := t.TempDir()
-	listener, err := net.Listen("unix", filepath.Join(dir, "q"))
+	return startFrontend(t, vm, append([]string{"send", "--qmp", monitor(t), "--to", "127.0.0.1:1"}, options...)...)
+}
+
+// startReceive is startSend at the destination.
+func startReceive(t *testing.T, vm string, options ...string) *frontend {
+	t.Helper()
+	return startFrontend(t, vm, append(append([]string{"receive", "--listen", "127.0.0.1:1"}, options...), "--", "true")...)
+}
+
+// monitor returns a socket that looks like a monitor from far away.
+func monitor(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "q")
+	listener, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(greet(listener, ""))
+	return path
+}
+
+func startFrontend(t *testing.T, vm string, args ...string) *frontend {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), commandTimeout)
 	t.Cleanup(cancel)
-	f := &frontend{state: filepath.Join(dir, "state")}
-	f.Cmd = exec.CommandContext(ctx, "lazymig-pretend",
-		"send", "--vm", vm, "--qmp", filepath.Join(dir, "q"), "--to", "127.0.0.1:1", "--insecure-loopback", "--state-dir", f.state, "--json")
+	f := &frontend{state: filepath.Join(t.TempDir(), "state")}
+	shared := []string{args[0], "--vm", vm, "--insecure-loopback", "--state-dir", f.state, "--json"}
+	f.Cmd = exec.CommandContext(ctx, "lazymig-pretend", append(shared, args[1:]...)...)
 	f.Stderr = &f.stderr
 	out, err := f.StdoutPipe()
 	if err != nil {
@@ -216,4 +233,27 @@ func TestSecondSendOfTheSameGuest(t *testing.T) {
 	if code := second.ProcessState.ExitCode(); code != exitUsage || !strings.Contains(string(out), "another engine is at work") {
 		t.Errorf("exit code %d, %v: %s", code, err, out)
 	}
+}
+
+func TestEndOfAWait(t *testing.T) {
+	t.Run("interrupt", func(t *testing.T) {
+		f := startReceive(t, vmWaits)
+		f.await(t, "waiting for")
+		f.signal(t, os.Interrupt)
+		if code := f.ends(t); code != exitFailed {
+			t.Errorf("exit code %d, want %d", code, exitFailed)
+		}
+		if got := f.stderr.String(); !strings.Contains(got, "nothing has come; ending the wait") || strings.Contains(got, "back") {
+			t.Errorf("standard error %q", got)
+		}
+	})
+	t.Run("cancel", func(t *testing.T) {
+		f := startReceive(t, vmWaits)
+		f.await(t, "waiting for")
+		out, err := exec.CommandContext(t.Context(), "lazymig", "cancel", vmWaits, "--state-dir", f.state).CombinedOutput()
+		if want := "Nothing had come of waits; this host waits for it no more.\n"; err != nil || string(out) != want {
+			t.Errorf("%q, %v; want %q", out, err, want)
+		}
+		f.ends(t)
+	})
 }

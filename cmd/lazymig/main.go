@@ -6,8 +6,8 @@ import (
 	"golang.org/x/term"
 )
 
-// version is set by the linker.
-var version string
+// version and commit are set by the linker.
+var version, commit string
 
 func main() {
 	os.Exit(run(os.Args[1:]))

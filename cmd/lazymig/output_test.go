@@ -44,7 +44,7 @@ func TestProgressFitsTheTerminal(t *testing.T) {
 	for _, n := range []uint64{0, 1, 999, 1000, 999_499, 999_500, 1 << 34, math.MaxUint64 / 8} {
 		for _, us := range []int64{0, 999, 9_994, 9_995, 99_949, 999_999, 1 << 40} {
 			m := meter{moved: float64(n), known: 1, counts: migrate.Progress{Total: 6 * n, Zero: n, Demand: n, Bulk: n, FaultP50: us, FaultP99: us}}
-			if line := "PREPARING " + m.String(); len(line) > lineWidth {
+			if line := strings.Repeat("x", labelWidth) + " " + m.String(); len(line) > lineWidth {
 				t.Errorf("%d columns: %s", len(line), line)
 			}
 		}
@@ -70,7 +70,7 @@ func TestDisplayOnATerminal(t *testing.T) {
 	d.progress(migrate.Event{Progress: &migrate.Progress{Total: 10, Bulk: 5}})
 	d.say("hello")
 	d.clear()
-	want := "\rCEDED\x1b[K" + "\rCEDED 50% zero 0 demand 0 bulk 5 fault 0.00/0.00ms 0B/s ETA -\x1b[K" + "\r\x1b[Klazymig: hello\n"
+	want := "\rhanded over: the guest is the destination's, its memory follows\x1b[K" + "\rmoving 50% zero 0 demand 0 bulk 5 fault 0.00/0.00ms 0B/s ETA -\x1b[K" + "\r\x1b[Klazymig: hello\n"
 	if got := out.String(); got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
@@ -93,7 +93,7 @@ func TestDisplayInJSON(t *testing.T) {
 	var out bytes.Buffer
 	d := newDisplay(&out, true, true)
 	d.state("CEDED")
-	if got := out.String(); !strings.HasPrefix(got, "{") || !strings.Contains(got, `"msg":"CEDED"`) {
+	if got := out.String(); !strings.HasPrefix(got, "{") || !strings.Contains(got, `"msg":"handed over: the guest is the destination's, its memory follows","state":"CEDED"`) {
 		t.Errorf("%q", got)
 	}
 }
@@ -119,7 +119,7 @@ func FuzzWrap(f *testing.F) {
 
 func TestReportsInPlainWords(t *testing.T) {
 	full := migrate.Report{
-		VM: "web1", Outcome: migrate.OutcomeDone, StoppedMS: 8.42, StoppedErrorMS: 0.1, TotalMS: 4321, PagesTotal: 262144, PagesPoisoned: 1,
+		VM: "web1", Epoch: 1, Outcome: migrate.OutcomeDone, StoppedMS: 8.42, StoppedErrorMS: 0.1, TotalMS: 4321, PagesTotal: 262144, PagesPoisoned: 1,
 		DigestMismatches: 2, Reconnects: 3, BytesSent: 3 << 30, FaultUS: migrate.Faults{Remote: migrate.Latencies{Count: 9, P50: 120, P99: 540, Max: 2100}},
 	}
 	for _, c := range []struct {
@@ -156,6 +156,12 @@ func TestEveryStateIsExplained(t *testing.T) {
 			if summary == "" || next == "" || strings.Contains(summary, "newer") {
 				t.Errorf("%s: %q, %q", state, summary, next)
 			}
+		}
+	}
+	for state := failover.StateNone; state <= failover.StateRenounced; state++ {
+		w, ok := stateWords[state.String()]
+		if !ok || len(w.label) > labelWidth || len(w.long) > lineWidth-len("lazymig: ") {
+			t.Errorf("%s: %+v", state, w)
 		}
 	}
 	for _, state := range []failover.State{failover.StateCeded, failover.StateLoaded, failover.StateOwner} {

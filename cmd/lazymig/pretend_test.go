@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lazymig/lazymig"
 	"github.com/lazymig/lazymig/internal/agent"
 	"github.com/lazymig/lazymig/internal/migrate"
 	"github.com/lazymig/lazymig/internal/vmm"
@@ -32,6 +33,7 @@ const (
 	vmPasses   = "passes"   // finds nothing in a dry run
 	vmDies     = "dies"     // is killed
 	vmStops    = "stops"    // ends with the guest stopped
+	vmWaits    = "waits"    // is a destination to which nobody comes
 )
 
 func pretendEngine(ctx context.Context, job agent.Job, publish func(string, any)) agent.Exit {
@@ -40,14 +42,21 @@ func pretendEngine(ctx context.Context, job agent.Job, publish func(string, any)
 		publish(e.Event, e)
 	}
 	state := func(name string) { tell(migrate.Event{Event: migrate.EventState, State: name}) }
+	epoch := lazymig.Epoch(1)
 	end := func(outcome migrate.Outcome, err error) agent.Exit {
-		report := migrate.Report{VM: job.VM, Epoch: 1, Outcome: outcome, StoppedMS: 8.4, StoppedErrorMS: 0.1, TotalMS: 4321, PagesTotal: 262144}
+		report := migrate.Report{VM: job.VM, Epoch: epoch, Outcome: outcome, StoppedMS: 8.4, StoppedErrorMS: 0.1, TotalMS: 4321, PagesTotal: 262144}
 		tell(migrate.Event{Event: migrate.EventReport, Report: &report})
 		exit := agent.Exit{Code: migrate.ExitCode(report, err)}
 		if err != nil {
 			exit.Error, exit.Hint = err.Error(), "try again"
 		}
 		return exit
+	}
+	if job.VM == vmWaits {
+		epoch = 0
+		tell(migrate.Event{Event: migrate.EventMessage, Message: "waiting for waits"})
+		<-ctx.Done()
+		return end(migrate.OutcomeAborted, errors.New("cancelled"))
 	}
 	state("PREPARING")
 	switch job.VM {

@@ -25,6 +25,10 @@ func writeReport(out io.Writer, side agent.Kind, r migrate.Report) {
 		say("Nothing stands against it: %s can be moved. Nothing was changed.", r.VM)
 		return
 	case migrate.OutcomeAborted:
+		if side == agent.KindReceive && r.Epoch == 0 {
+			say("Nothing has come of %s: it is where it was.", r.VM)
+			return
+		}
 		say("%s was not moved: it is %s, as it was.", r.VM, here)
 		return
 	case migrate.OutcomeStopped:

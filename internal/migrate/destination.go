@@ -108,7 +108,7 @@ func (r *receiver) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, r.journal.Close()) }()
 	if _, err := r.incoming(); err != nil {
-		return err // before a source has come
+		return fmt.Errorf("%w: %w", ErrConfig, err) // before a source has come
 	}
 	r.listener, err = quictransport.Listen(r.cfg.Listen, r.cfg.Identity, quictransport.Config{Peer: r.cfg.Peer})
 	if err != nil {

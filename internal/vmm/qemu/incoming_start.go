@@ -79,21 +79,21 @@ func (i *Incoming) dial(ctx context.Context) (*qmp.Client, error) {
 	for {
 		isDaemon := i.launcher.HasExited()
 		if isDaemon && (!i.command.daemonize || !i.launcher.Child.ProcessState.Success()) {
-			return nil, fmt.Errorf("start QEMU: it ended at once (%v); %s", i.launcher.Child.ProcessState, process.LogTail(i.LogPath()))
+			return nil, i.ended(fmt.Errorf("start QEMU: it ended at once (%v)", i.launcher.Child.ProcessState))
 		}
 		client, err := qmp.Dial(ctx, i.QMPPath())
 		if err == nil {
 			return client, nil
 		}
 		if isDaemon {
-			return nil, fmt.Errorf("start QEMU: it ended behind -daemonize: %w; %s", err, process.LogTail(i.LogPath()))
+			return nil, i.ended(fmt.Errorf("start QEMU: it ended behind -daemonize: %w", err))
 		}
 		select {
 		case <-time.After(dialInterval):
 		case <-i.launcher.Exited():
 		case <-ctx.Done():
-			return nil, fmt.Errorf("start QEMU: %w (a server socket without wait=off on the command line makes it wait): %w; %s",
-				context.Cause(ctx), err, process.LogTail(i.LogPath()))
+			return nil, i.ended(fmt.Errorf("start QEMU: %w (a server socket without wait=off on the command line makes it wait): %w",
+				context.Cause(ctx), err))
 		}
 	}
 }
@@ -105,7 +105,7 @@ func (i *Incoming) explain(err error) error {
 	}
 	select {
 	case <-i.exited:
-		return fmt.Errorf("QEMU has ended: %w; %s", err, process.LogTail(i.LogPath()))
+		return i.ended(fmt.Errorf("QEMU has ended: %w", err))
 	case <-time.After(drainTimeout):
 		return err
 	}
