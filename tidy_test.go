@@ -44,12 +44,13 @@ var allowed = map[string][]string{
 	"internal/vmm/firecracker": {".", "./uffd", "golang.org/x/sys/..."},
 	"internal/vmm/microvm":     {".", "./uffd", "./internal/vmm", "./internal/vmm/process", "./internal/vmm/firecracker", "golang.org/x/sys/..."},
 	"internal/migrate":         {"*", "!./bench/...", "!./cmd/...", "!./internal/agent/..."},
-	"internal/agent":           {".", "./internal/migrate", "./quictransport", "golang.org/x/sys/..."},
 	"internal/relay":           {"golang.org/x/sys/..."},
 	"internal/doctor": {
 		".", "./uffd", "./failover", "./quictransport", "./internal/migrate",
 		"./internal/vmm", "./internal/vmm/process", "./internal/vmm/qmp", "./internal/vmm/qemu", "golang.org/x/sys/...",
 	},
+	"internal/metrics":         {".", "./failover", "./internal/migrate", "github.com/prometheus/client_golang/...", "golang.org/x/net/netutil"},
+	"internal/agent":           {".", "./internal/migrate", "./internal/metrics", "./quictransport", "golang.org/x/sys/..."},
 
 	"bench":       {"*", "!./cmd/..."},
 	"cmd/lazymig": {"*"},

@@ -10,17 +10,25 @@ import (
 // argument is the VM's name, for people who look at a list of processes.
 
 func (a *app) engine() *cobra.Command {
-	return &cobra.Command{
-		Use: "engine VM", Hidden: true, Args: cobra.MaximumNArgs(1),
-		RunE: func(*cobra.Command, []string) error { return ended(agent.Engine(agent.Migrate)) },
-	}
+	return a.hidden("engine VM", func() int { return agent.Engine(agent.Migrate) })
 }
 
 func (a *app) keeper() *cobra.Command {
-	return &cobra.Command{
-		Use: "keeper VM", Hidden: true, Args: cobra.MaximumNArgs(1),
-		RunE: func(*cobra.Command, []string) error { return ended(agent.Keeper(migrate.Keep)) },
+	return a.hidden("keeper VM", func() int { return agent.Keeper(migrate.Keep) })
+}
+
+// hidden returns a command that is not for people.
+func (a *app) hidden(use string, work func() int) *cobra.Command {
+	var logFormat string
+	command := &cobra.Command{
+		Use: use, Hidden: true, Args: cobra.MaximumNArgs(1),
+		RunE: func(*cobra.Command, []string) error {
+			agent.SetLogFormat(logFormat)
+			return ended(work())
+		},
 	}
+	command.Flags().StringVar(&logFormat, "log-format", "text", "write the log as `text|json`")
+	return command
 }
 
 // ended passes an exit code on.

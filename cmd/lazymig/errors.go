@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/spf13/cobra"
 )
@@ -63,7 +64,12 @@ func (a *app) finish(command *cobra.Command, err error) int {
 	if hint == "" && f.code == exitUsage {
 		hint = "see `" + command.CommandPath() + " --help`"
 	}
-	a.complain(f.err, hint)
+	if flag := command.Flags().Lookup("log-format"); flag != nil && flag.Value.String() == "json" {
+		log := slog.New(slog.NewJSONHandler(a.err, nil))
+		log.Error(f.err.Error(), "hint", hint, "exit", f.code)
+	} else {
+		a.complain(f.err, hint)
+	}
 	return f.code
 }
 

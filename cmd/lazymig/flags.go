@@ -25,6 +25,7 @@ type sideFlags struct {
 	peer      string
 	json      bool
 	logFormat string
+	metrics   string
 }
 
 func (f *sideFlags) register(set *pflag.FlagSet) {
@@ -35,6 +36,7 @@ func (f *sideFlags) register(set *pflag.FlagSet) {
 	set.StringVar(&f.peer, "peer", "", "accept only the peer whose certificate has this `NAME`")
 	registerJSON(set, &f.json)
 	set.StringVar(&f.logFormat, "log-format", "text", "write messages and the engine's log as `text|json`")
+	set.StringVar(&f.metrics, "metrics", "", "serve Prometheus metrics at `HOST:PORT` for as long as the migration lasts")
 }
 
 func registerStateDir(set *pflag.FlagSet, dir *string) {
@@ -58,6 +60,9 @@ func (f *sideFlags) job(kind agent.Kind, flag, address string) (agent.Job, error
 	if err := f.checkAddress(flag, address); err != nil {
 		return agent.Job{}, err
 	}
+	if err := checkMetrics(f.metrics); err != nil {
+		return agent.Job{}, err
+	}
 	if err := f.checkIdentity(); err != nil {
 		return agent.Job{}, err
 	}
@@ -67,7 +72,7 @@ func (f *sideFlags) job(kind agent.Kind, flag, address string) (agent.Job, error
 	}
 	job := agent.Job{
 		Kind: kind, VM: f.vm, StateDir: stateDir, TLSDir: f.tlsDir,
-		Insecure: f.insecure, Peer: f.peer, LogFormat: f.logFormat,
+		Insecure: f.insecure, Peer: f.peer, LogFormat: f.logFormat, Metrics: f.metrics,
 	}
 	if f.insecure {
 		job.TLSDir = ""
@@ -93,6 +98,25 @@ func (f *sideFlags) checkAddress(flag, address string) error {
 	if ip := net.ParseIP(host); f.insecure && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		return usage("make identities with `lazymig cert`, or use 127.0.0.1 on both sides",
 			"--insecure-loopback with --%s %s: that is not an address of this machine alone", flag, address)
+	}
+	return nil
+}
+
+// checkMetrics wants a host: what is served there says which guests this host
+// has, so all addresses are a choice and no default.
+func checkMetrics(address string) error {
+	if address == "" {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return usage("", "invalid --metrics %q: use HOST:PORT", address)
+	}
+	if host == "" {
+		return usage("use 127.0.0.1:"+port+" for this host alone, or 0.0.0.0:"+port+" for everybody", "invalid --metrics %q: it has no host", address)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return usage("", "invalid --metrics %q: the port is a number from 0, a free one, to 65535", address)
 	}
 	return nil
 }

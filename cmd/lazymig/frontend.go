@@ -244,7 +244,7 @@ func (f *follower) finish(exit agent.Exit) error {
 		case exit.Code != exitDone:
 			writeChecks(f.app.out, slices.DeleteFunc(f.checks, isPassed))
 		}
-		if f.report != nil {
+		if f.report != nil && exit.Code != exitUsage {
 			writeReport(f.app.out, f.side, *f.report)
 		}
 	}

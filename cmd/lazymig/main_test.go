@@ -1,11 +1,13 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"net"
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,9 +51,10 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":  scriptExits,
-			"narrow": scriptNarrow,
-			"listen": scriptListen,
+			"exits":   scriptExits,
+			"narrow":  scriptNarrow,
+			"objects": scriptObjects,
+			"listen":  scriptListen,
 		},
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 	})
@@ -90,6 +93,20 @@ func scriptNarrow(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if wide > 0 {
 		ts.Fatalf("%d lines are wider than 80 columns", wide)
+	}
+}
+
+// scriptObjects is `objects FILE`: it has lines, and each is a JSON object.
+func scriptObjects(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: objects FILE")
+	}
+	text := strings.TrimSuffix(ts.ReadFile(args[0]), "\n")
+	for line := range lines(text) {
+		var object map[string]any
+		if err := json.Unmarshal([]byte(line), &object); err != nil {
+			ts.Fatalf("%v: %s", err, line)
+		}
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/lazymig/lazymig/internal/metrics"
 	"github.com/lazymig/lazymig/internal/migrate"
 )
 
@@ -56,7 +57,12 @@ func Engine(run Runner) int {
 	if err != nil {
 		return refuse(starter, err)
 	}
-	e := &engine{hub: newHub(job), log: newEventLog(), socket: socket}
+	exporter, err := startMetrics(job)
+	if err != nil {
+		socket.close()
+		return refuse(starter, err)
+	}
+	e := &engine{hub: newHub(job), log: newEventLog(), socket: socket, metrics: exporter}
 	return e.serve(run, job, starter, reader).Code
 }
 
@@ -65,8 +71,10 @@ type engine struct {
 	hub    *hub
 	log    *eventLog
 	socket *socket
-	cancel context.CancelCauseFunc
-	served sync.WaitGroup // the goroutines that read from clients
+	// metrics is nil unless the job asks for it.
+	metrics *metrics.Server
+	cancel  context.CancelCauseFunc
+	served  sync.WaitGroup // the goroutines that read from clients
 }
 
 // readJob reads the first line from the process that started the engine. What
@@ -116,7 +124,6 @@ func exitFor(code int, err error) Exit {
 
 // setUp prepares the process for the job.
 func setUp(job *Job) {
-	setLogFormat(job.LogFormat)
 	before, err := Harden()
 	if err != nil {
 		slog.Warn("memory pressure may end this engine", "error", err)
@@ -146,6 +153,7 @@ func (e *engine) serve(run Runner, job Job, starter *net.UnixConn, reader *bufio
 	e.serveClient(starter, reader)
 	e.served.Go(e.serveAccepts)
 	slog.Info("begin", "kind", job.Kind, "vm", job.VM, "pid", os.Getpid())
+	e.tellMetrics()
 	exit := run(ctx, job, e.publish)
 	exit.Event = LineExit
 	e.publish(LineExit, exit)
@@ -153,6 +161,7 @@ func (e *engine) serve(run Runner, job Job, starter *net.UnixConn, reader *bufio
 	e.hub.close()
 	e.served.Wait()
 	e.log.close()
+	e.endMetrics()
 	return exit
 }
 
@@ -164,6 +173,7 @@ func (e *engine) publish(kind string, event any) {
 		return
 	}
 	e.hub.publish(kind, line)
+	e.observe(event)
 	if kind != lineProgress { // the log is for what happens once
 		e.log.add(kind, line)
 	}

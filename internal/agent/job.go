@@ -26,8 +26,10 @@ type Job struct {
 	Peer     string `json:"peer,omitempty"`
 	// Bandwidth is a limit in bytes per second, 0 for none.
 	Bandwidth uint64 `json:"bandwidth,omitempty"`
-	// LogFormat is "text" or "json", for the engine's log file.
+	// LogFormat is "text" or "json", for the log files of engine and keeper.
 	LogFormat string `json:"log_format,omitempty"`
+	// Metrics is the address to serve metrics at, "HOST:PORT", empty for none.
+	Metrics string `json:"metrics,omitempty"`
 
 	QMP          string        `json:"qmp,omitempty"`
 	MicroVM      string        `json:"microvm,omitempty"`

@@ -21,7 +21,8 @@ const keeperReady = "ready\n"
 // keeperLink is the engine's end of the link to its keeper. A keeper that
 // sees the link end without the last spec takes the engine for dead.
 type keeperLink struct {
-	vm, dir string
+	vm, dir   string
+	logFormat string
 
 	mu      sync.Mutex // protects all below
 	process *exec.Cmd
@@ -53,7 +54,7 @@ func (k *keeperLink) send(spec any, final bool) error {
 }
 
 func (k *keeperLink) startLocked(line []byte) error {
-	process, conn, err := spawn(roleKeeper, k.vm, k.dir)
+	process, conn, err := spawn(roleKeeper, k.vm, k.dir, k.logFormat)
 	if err != nil {
 		return err
 	}

@@ -19,8 +19,10 @@ type logLine struct {
 	line []byte
 }
 
-// setLogFormat makes the process log in the given format.
-func setLogFormat(format string) {
+// SetLogFormat makes this process, an engine or a keeper, log as "text" or
+// "json". It comes first, so that every line has the format: those of the
+// libraries, too, since slog takes over package log.
+func SetLogFormat(format string) {
 	if format == "json" {
 		slog.SetDefault(slog.New(slog.NewJSONHandler(os.Stderr, nil)))
 	}

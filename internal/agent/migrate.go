@@ -18,7 +18,7 @@ func Migrate(ctx context.Context, job Job, publish func(kind string, event any))
 	if err != nil {
 		return exitFor(exitUsage, err)
 	}
-	link := &keeperLink{vm: job.VM, dir: dir}
+	link := &keeperLink{vm: job.VM, dir: dir, logFormat: job.LogFormat}
 	keeper := func(spec migrate.KeeperSpec) error {
 		spec.TLSDir = job.TLSDir
 		return link.send(spec, spec.Done)
@@ -34,7 +34,7 @@ func Migrate(ctx context.Context, job Job, publish func(kind string, event any))
 	} else {
 		report, err = migrate.Receive(ctx, migrate.ReceiveConfig{
 			Listen: job.Listen, VM: job.VM, StateDir: job.StateDir, Identity: identity, Peer: job.Peer,
-			Args: job.Args, OOMScoreAdj: job.OOMScoreAdj, Report: tell, Keeper: keeper,
+			Args: job.Args, OOMScoreAdj: job.OOMScoreAdj, FaultWaits: job.Metrics != "", Report: tell, Keeper: keeper,
 		})
 	}
 	if errors.Is(err, migrate.ErrConfig) {

@@ -50,7 +50,7 @@ func Start(job Job) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	process, conn, err := spawn(roleEngine, job.VM, dir)
+	process, conn, err := spawn(roleEngine, job.VM, dir, job.LogFormat)
 	if err != nil {
 		return nil, err
 	}

@@ -85,6 +85,8 @@ type ReceiveConfig struct {
 	Args []string
 	// OOMScoreAdj is what the VMM gets as its oom_score_adj.
 	OOMScoreAdj int
+	// FaultWaits has each progress tell how long the guest waited for pages.
+	FaultWaits bool
 	// Report is called for each event, one at a time. It must not block.
 	Report func(Event)
 	// Keeper starts the keeper process at its first call and updates what it

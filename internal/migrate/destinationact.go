@@ -178,10 +178,18 @@ func (s *session) handOver() error {
 func (s *session) count() Report {
 	s.counters.fill(&s.report)
 	if s.link != nil {
-		s.report.BytesSent = s.past.sent + s.link.BytesSent()
-		s.report.BytesReceived = s.past.received + s.link.BytesReceived()
+		s.report.BytesSent, s.report.BytesReceived = s.bytes()
 	}
 	return s.report
+}
+
+// bytes returns how much went over all links.
+func (s *session) bytes() (sent, received uint64) {
+	sent, received = s.past.sent, s.past.received
+	if s.link != nil {
+		sent, received = sent+s.link.BytesSent(), received+s.link.BytesReceived()
+	}
+	return sent, received
 }
 
 // progress tells both sides how far it is.
@@ -190,6 +198,10 @@ func (s *session) progress() {
 		return
 	}
 	p := s.counters.progress(s.layout.Pages())
+	p.BytesSent, p.BytesReceived = s.bytes()
+	if s.cfg.FaultWaits {
+		p.Waits = s.counters.waits()
+	}
 	s.cfg.Report(Event{Event: EventProgress, State: s.driver.State().String(), Progress: &p})
 	if s.ownsGuest {
 		s.tell(wire.Progress{

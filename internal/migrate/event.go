@@ -43,6 +43,16 @@ type Progress struct {
 	Poisoned  uint64 `json:"pages_poisoned"`
 	FaultP50  int64  `json:"fault_p50_us"`
 	FaultP99  int64  `json:"fault_p99_us"`
+	// What follows is this side's own, as in its Report.
+	BytesSent        uint64 `json:"bytes_sent"`
+	BytesReceived    uint64 `json:"bytes_received"`
+	DigestMismatches uint64 `json:"digest_mismatches"`
+	Reconnects       uint64 `json:"reconnects"`
+	// StoppedMS is 0 where it is not known: at the destination, and at the
+	// source until the guest runs again.
+	StoppedMS float64 `json:"stopped_ms,omitempty"`
+	// Waits is set at the destination if ReceiveConfig.FaultWaits asks for it.
+	Waits *FaultWaits `json:"-"`
 }
 
 // Known returns how many pages need nothing from the source any more.

@@ -193,6 +193,8 @@ func (s *sender) progress(payload []byte) error {
 	s.cfg.Report(Event{Event: EventProgress, State: s.driver.State().String(), Progress: &Progress{
 		Total: f.Total, Zero: f.Zero, Cache: f.Cache, Demand: f.Demand, Bulk: f.Bulk,
 		Discarded: f.Discarded, Poisoned: f.Poisoned, FaultP50: int64(f.FaultP50), FaultP99: int64(f.FaultP99),
+		BytesSent: s.past.sent + s.link.BytesSent(), BytesReceived: s.past.received + s.link.BytesReceived(),
+		Reconnects: s.report.Reconnects, StoppedMS: s.report.StoppedMS,
 	}})
 	return nil
 }

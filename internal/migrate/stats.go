@@ -83,6 +83,7 @@ func (c *counters) progress(total uint64) Progress {
 	return Progress{
 		Total: total, Zero: c.pages[fromZero], Demand: c.pages[fromDemand], Bulk: c.pages[fromBulk],
 		Discarded: c.discarded, Poisoned: c.poisoned,
+		DigestMismatches: c.mismatches, Reconnects: c.reconnects,
 		FaultP50: c.faultWire.ValueAtPercentile(50), FaultP99: c.faultWire.ValueAtPercentile(99),
 	}
 }
