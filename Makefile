@@ -7,10 +7,14 @@ SHELL       := /bin/bash
 
 GO       ?= go
 PREFIX   ?= /usr/local
+# What is made goes to bin, build and dist below here.
+OUT      ?= .
 FUZZTIME ?= 20s
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unversioned)
 COMMIT   ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null)
 LDFLAGS  := -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+# The day on the manual pages, so that the same commit makes the same pages.
+DAY      ?= $(shell git log -1 --format=%cd --date=short 2>/dev/null || date -u +%F)
 CACHE    := $(CURDIR)/.cache
 BIN      := $(CACHE)/bin
 
@@ -26,7 +30,8 @@ GOFUMPT     := $(BIN)/gofumpt-0.12.0
 STATICCHECK := $(BIN)/staticcheck-0.8.2
 GOLANGCI    := $(BIN)/golangci-lint-2.15.0
 GOTESTSUM   := $(BIN)/gotestsum-1.13.0
-TOOLS       := $(GOFUMPT) $(STATICCHECK) $(GOLANGCI) $(GOTESTSUM)
+NFPM        := $(BIN)/nfpm-2.43.4
+TOOLS       := $(GOFUMPT) $(STATICCHECK) $(GOLANGCI) $(GOTESTSUM) $(NFPM)
 
 # -race needs cgo; the product itself has none.
 GOTEST := CGO_ENABLED=1 $(GOTESTSUM) --format pkgname-and-test-fails -- -race -shuffle=on
@@ -37,13 +42,60 @@ GUESTS := ./cmd/... ./bench/...
 OTHERS  = $$($(GO) list ./... | grep -v -e '/cmd/' -e '/bench')
 
 .NOTPARALLEL:
-.PHONY: build test check install fuzz deps tools e2e-full clean
+.PHONY: build man completions install uninstall deb test check fuzz deps tools e2e-full clean
 
 build:
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/lazymig ./cmd/lazymig
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o '$(OUT)/bin/lazymig' ./cmd/lazymig
 
-install: build
-	install -D -m 0755 bin/lazymig '$(DESTDIR)$(PREFIX)/bin/lazymig'
+## man: the manual pages, made from the commands.
+man: build
+	rm -rf '$(OUT)/build/man'
+	'$(OUT)/bin/lazymig' man --date '$(DAY)' '$(OUT)/build/man'
+
+completions: build
+	mkdir -p '$(OUT)/build/completions'
+	for shell in bash zsh fish; do \
+		'$(OUT)/bin/lazymig' completion $$shell > '$(OUT)/build/completions/'$$shell; \
+	done
+
+# Where the parts go. Debian's zsh looks elsewhere for those of packages.
+MAN_DIR  = $(PREFIX)/share/man/man1
+BASH_DIR = $(PREFIX)/share/bash-completion/completions
+ZSH_DIR  = $(PREFIX)/share/zsh/site-functions
+FISH_DIR = $(PREFIX)/share/fish/vendor_completions.d
+UNIT_DIR = $(PREFIX)/lib/systemd/system
+UNIT    := lazymig-receive@.service
+
+## install: the program, its pages and completions, and the systemd unit, below PREFIX (and DESTDIR).
+install: build man completions
+	install -D -m 0755 '$(OUT)/bin/lazymig' '$(DESTDIR)$(PREFIX)/bin/lazymig'
+	install -d '$(DESTDIR)$(MAN_DIR)'
+	install -m 0644 '$(OUT)'/build/man/*.1 '$(DESTDIR)$(MAN_DIR)/'
+	install -D -m 0644 '$(OUT)/build/completions/bash' '$(DESTDIR)$(BASH_DIR)/lazymig'
+	install -D -m 0644 '$(OUT)/build/completions/zsh' '$(DESTDIR)$(ZSH_DIR)/_lazymig'
+	install -D -m 0644 '$(OUT)/build/completions/fish' '$(DESTDIR)$(FISH_DIR)/lazymig.fish'
+	sed 's,@BIN@,$(PREFIX)/bin,' 'internal/install/$(UNIT)' > '$(OUT)/build/$(UNIT)'
+	install -D -m 0644 '$(OUT)/build/$(UNIT)' '$(DESTDIR)$(UNIT_DIR)/$(UNIT)'
+
+## uninstall: takes away what install put there. State, identities and guests stay.
+uninstall:
+	rm -f '$(DESTDIR)$(PREFIX)/bin/lazymig' '$(DESTDIR)$(MAN_DIR)'/lazymig{,-*}.1 '$(DESTDIR)$(BASH_DIR)/lazymig' \
+		'$(DESTDIR)$(ZSH_DIR)/_lazymig' '$(DESTDIR)$(FISH_DIR)/lazymig.fish' '$(DESTDIR)$(UNIT_DIR)/$(UNIT)'
+
+# A version of Debian begins with a digit, and what is behind a dash is the packager's.
+DEB_VERSION = $(shell echo '$(VERSION)' | sed -E 's/^v([0-9])/\1/; s/^([^0-9]|[0-9a-f]{7,}($$|-))/0~git\1/; s/-/+/g')
+
+## deb: dist/lazymig_VERSION_amd64.deb
+deb: $(NFPM)
+	rm -rf '$(OUT)/build/deb'
+	$(MAKE) install LDFLAGS='$(LDFLAGS) -s -w' PREFIX=/usr DESTDIR='$(abspath $(OUT))/build/deb' ZSH_DIR=/usr/share/zsh/vendor-completions
+	install -D -m 0644 internal/install/copyright '$(OUT)/build/deb/usr/share/doc/lazymig/copyright'
+	install -m 0644 CHANGELOG.md '$(OUT)/build/deb/usr/share/doc/lazymig/changelog'
+	install -D -m 0644 internal/install/receive.conf '$(OUT)/build/deb/usr/share/doc/lazymig/examples/web1.conf'
+	gzip -9n '$(OUT)/build/deb/usr/share/doc/lazymig/changelog' '$(OUT)'/build/deb/usr/share/man/man1/*.1
+	mkdir -p '$(OUT)/dist'
+	VERSION='$(DEB_VERSION)' STAGE='$(OUT)/build/deb' SOURCE_DATE_EPOCH="$$(date -u -d '$(DAY)' +%s)" \
+		$(NFPM) package --packager deb --config internal/install/nfpm.yaml --target '$(OUT)/dist/lazymig_$(DEB_VERSION)_amd64.deb'
 
 ## test: what CI runs: set-up, the gates, every test.
 test: deps check $(GOTESTSUM)
@@ -79,7 +131,7 @@ deps:
 tools: $(TOOLS)
 
 clean:
-	rm -rf bin .cache
+	rm -rf bin build dist .cache
 	$(GO) clean -testcache
 
 # install-tool,PACKAGE,VERSION: build it and put it at the target.
@@ -97,3 +149,5 @@ $(GOLANGCI):
 	$(call install-tool,github.com/golangci/golangci-lint/v2/cmd/golangci-lint,2.15.0)
 $(GOTESTSUM):
 	$(call install-tool,gotest.tools/gotestsum,1.13.0)
+$(NFPM):
+	$(call install-tool,github.com/goreleaser/nfpm/v2/cmd/nfpm,2.43.4)

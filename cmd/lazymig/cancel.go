@@ -26,6 +26,8 @@ Exit codes: 0 taken back; 1 failed, or nothing to take back; 3 too late, the
 guest belongs to the destination.`,
 		Example: "  lazymig cancel web1",
 		Args:    cobra.ExactArgs(1),
+
+		ValidArgsFunction: completeVM(true),
 		RunE: func(_ *cobra.Command, args []string) error {
 			stateDir, err := filepath.Abs(stateDir)
 			if err != nil {

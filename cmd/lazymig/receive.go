@@ -35,6 +35,7 @@ stopped and needs a person.`,
     -machine q35,memory-backend=ram0 -qmp unix:/run/web1.qmp,server=on,wait=off \
     -object memory-backend-file,id=ram0,mem-path=/dev/shm/web1,size=4G,share=on`,
 		Args:                  cobra.ArbitraryArgs,
+		ValidArgsFunction:     completeVMM,
 		DisableFlagsInUseLine: true,
 		RunE: func(_ *cobra.Command, args []string) error {
 			job, err := f.job(args)

@@ -42,8 +42,10 @@ checks both hosts and changes nothing.`,
 	root.SetErr(a.err)
 	root.DisableSuggestions = true // finish makes them a hint
 	root.SuggestionsMinimumDistance = 2
-	root.AddCommand(a.receive(), a.send(), a.cert(), a.doctor(), a.status(), a.cancel(), a.serveMemory(), a.serveUffd(), a.version())
-	root.AddCommand(a.engine(), a.keeper(), a.microvm()) // hidden
+	root.CompletionOptions.DisableDefaultCmd = true // ours has the shells of Debian, and an example
+	root.AddCommand(a.receive(), a.send(), a.cert(), a.doctor(), a.status(), a.cancel(), a.serveMemory(), a.serveUffd(), a.version(), a.completion())
+	root.AddCommand(a.engine(), a.keeper(), a.microvm(), a.man()) // hidden
+	teach(root)
 	return root
 }
 

@@ -48,7 +48,8 @@ Without a name: all guests that this host has sent or received.`,
 		Example: `  lazymig status
   lazymig status web1
   lazymig status web1 --follow`,
-		Args: cobra.MaximumNArgs(1),
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: completeVM(false),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if follow && len(args) == 0 {
 				return usage("", "--follow needs the name of a VM")
