@@ -52,6 +52,7 @@ var allowed = map[string][]string{
 	"internal/metrics": {".", "./failover", "./internal/migrate", "github.com/prometheus/client_golang/...", "golang.org/x/net/netutil"},
 	"internal/agent":   {".", "./internal/migrate", "./internal/metrics", "./quictransport", "golang.org/x/sys/..."},
 
+	"examples":          {},
 	"internal/install":  {},
 	"internal/manpages": {"github.com/spf13/cobra", "github.com/spf13/pflag"},
 
