@@ -24,7 +24,8 @@ type Hasher struct {
 	sum   [DigestSize]byte
 }
 
-// NewHasher returns a Hasher for the trust domain of key.
+// NewHasher returns a Hasher for the trust domain of key. It does not fail for
+// any key; the error is that of the digest's library.
 func NewHasher(key Key) (*Hasher, error) {
 	h, err := blake3.NewKeyed(key[:])
 	if err != nil {
@@ -33,15 +34,16 @@ func NewHasher(key Key) (*Hasher, error) {
 	return &Hasher{keyed: h}, nil
 }
 
-// Sum writes the digest of page into out, which holds DigestSize bytes.
-// It allocates nothing.
+// Sum writes the digest of page, of lazymig.PageSize bytes, into out, which
+// holds DigestSize bytes. It allocates nothing.
 func (h *Hasher) Sum(page, out []byte) {
 	h.keyed.Reset()
 	_, _ = h.keyed.Write(page) // a hash never fails to take bytes
 	h.keyed.Sum(out[:0])
 }
 
-// Verify reports whether want is the digest of page, in constant time.
+// Verify reports whether want, of DigestSize bytes, is the digest of page, in
+// constant time.
 func (h *Hasher) Verify(page, want []byte) bool {
 	h.Sum(page, h.sum[:])
 	return subtle.ConstantTimeCompare(h.sum[:], want) == 1

@@ -4,5 +4,9 @@
 //
 // MergeHot keeps what a guest touched first at earlier switches, Linear says
 // what comes next, Window how much may be in flight, Pacer how fast the
-// background may be sent. Start with a zero Linear.
+// background may be sent. All of them count pages, but for Pacer, which counts
+// bytes. Time is what the caller says it is, and nothing can fail.
+//
+// Start with a zero Linear and a Window whose fields are set; the example shows
+// how they work together.
 package prefetch

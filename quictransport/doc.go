@@ -11,7 +11,8 @@
 //
 // The destination listens: Listen, then Accept in a loop. The source dials:
 // DialLink, and Redialer.Dial after a link was lost. LoadIdentity is the first
-// call to make.
+// call to make; CreateCA and Issue make what it loads. Errors wrap the sentinels
+// of this package, and most have a method Hint that says what to do.
 //
 // Locks: Listener.mu is the only one, and nothing that blocks is called while
 // it is held.

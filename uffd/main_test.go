@@ -2,6 +2,7 @@ package uffd
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"reflect"
@@ -39,7 +40,24 @@ func TestMain(m *testing.M) {
 	if err := errors.Join(read.Close(), write.Close()); err != nil {
 		panic(err)
 	}
+	skipExamples()
 	os.Exit(m.Run())
+}
+
+// skipExamples skips them for a user who may not serve faults of the kernel:
+// an example cannot do so itself.
+func skipExamples() {
+	h, err := Open()
+	if err == nil {
+		err = h.Close()
+	}
+	flag.Parse()
+	if skip := flag.Lookup("test.skip").Value; err != nil && skip.String() == "" {
+		fmt.Fprintln(os.Stderr, "examples are skipped:", err)
+		if err := skip.Set("^Example"); err != nil {
+			panic(err)
+		}
+	}
 }
 
 // inCI reports whether what a test needs must be there.
