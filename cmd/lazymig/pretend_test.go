@@ -18,7 +18,7 @@ import (
 // by the name of the VM.
 func pretend(args []string) int {
 	if len(args) > 0 && args[0] == "engine" {
-		agent.SetLogFormat(strings.TrimPrefix(args[1], "--log-format="))
+		agent.SetLogFormat(strings.TrimPrefix(args[2], "--log-format="))
 		return agent.Engine(pretendEngine)
 	}
 	return run(args)

@@ -22,7 +22,7 @@ const (
 const inheritedFD = 3
 
 // spawn starts this very program, even if its file has been replaced, as
-// `lazymig ROLE --log-format=FORMAT VM` in a session of its own, with its
+// `lazymig ROLE VM --log-format=FORMAT` in a session of its own, with its
 // output in DIR/ROLE.log and one end of a socket pair as descriptor 3. The
 // caller waits for the process and closes the connection.
 func spawn(role, vm, dir, format string) (*exec.Cmd, *net.UnixConn, error) {
@@ -36,7 +36,7 @@ func spawn(role, vm, dir, format string) (*exec.Cmd, *net.UnixConn, error) {
 		return nil, nil, err
 	}
 	defer theirs.Close()
-	process := exec.Command("/proc/self/exe", role, "--log-format="+format, vm)
+	process := exec.Command("/proc/self/exe", role, vm, "--log-format="+format)
 	process.Args[0] = os.Args[0]
 	process.Stdout, process.Stderr = log, log
 	process.ExtraFiles = []*os.File{theirs}
