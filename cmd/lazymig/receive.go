@@ -32,7 +32,8 @@ Exit codes: 0 done; 1 failed, the guest runs at the source; 2 usage or
 configuration; 3 the guest runs here, pages are still missing; 4 the guest is
 stopped and needs a person.`,
 		Example: `  lazymig receive --listen 0.0.0.0:7000 -- qemu-system-x86_64 -name web1 \
-    -machine q35,memory-backend=ram0 -qmp unix:/run/web1.qmp,server=on,wait=off \
+    -machine q35,memory-backend=ram0 \
+    -qmp unix:/run/web1.qmp,server=on,wait=off \
     -object memory-backend-file,id=ram0,mem-path=/dev/shm/web1,size=4G,share=on`,
 		Args:                  cobra.ArbitraryArgs,
 		ValidArgsFunction:     completeVMM,
