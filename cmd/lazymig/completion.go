@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/lazymig/lazymig/internal/agent"
@@ -111,5 +112,6 @@ func completeVMM(_ *cobra.Command, args []string, begin string) ([]string, cobra
 			}
 		}
 	}
-	return names, cobra.ShellCompDirectiveDefault
+	slices.Sort(names) // /bin is often /usr/bin
+	return slices.Compact(names), cobra.ShellCompDirectiveDefault
 }

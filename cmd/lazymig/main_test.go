@@ -54,6 +54,7 @@ func TestScripts(t *testing.T) {
 			"exits":   scriptExits,
 			"narrow":  scriptNarrow,
 			"objects": scriptObjects,
+			"awaits":  scriptAwaits,
 			"listen":  scriptListen,
 		},
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
@@ -106,6 +107,21 @@ func scriptObjects(ts *testscript.TestScript, neg bool, args []string) {
 		var object map[string]any
 		if err := json.Unmarshal([]byte(line), &object); err != nil {
 			ts.Fatalf("%v: %s", err, line)
+		}
+	}
+}
+
+// scriptAwaits is `awaits FILE TEXT`: the engine writes its log in its own time.
+func scriptAwaits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: awaits FILE TEXT")
+	}
+	deadline := time.After(30 * time.Second)
+	for !strings.Contains(ts.ReadFile(args[0]), args[1]) {
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-deadline:
+			ts.Fatalf("%s has no %s", args[0], args[1])
 		}
 	}
 }

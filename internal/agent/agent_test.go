@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,6 +39,38 @@ func TestEngineTellsHowItEnds(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, "vm/web1", socketName)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the socket is still there: %v", err)
 	}
+}
+
+// TestEnginesInTurn starts an engine as soon as it has heard the last word of
+// the one before, with the same address for its metrics.
+func TestEnginesInTurn(t *testing.T) {
+	address, dir := freeAddress(t), t.TempDir()
+	for range 20 {
+		s := start(t, Job{StateDir: dir, QMP: atOnce, Metrics: address})
+		if exit := next[Exit](t, s, LineExit); exit.Code != 3 {
+			t.Fatalf("exit %+v", exit)
+		}
+		lock, err := lockDir(filepath.Join(dir, "vm/web1")) // as the next engine would, but at once
+		if err != nil {
+			t.Fatal(err)
+		}
+		metrics, err := net.Listen("tcp", address)
+		if err := errors.Join(err, lock.Close()); err != nil {
+			t.Fatal(err)
+		}
+		metrics.Close()
+	}
+}
+
+// freeAddress returns an address at which nobody listens.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
 }
 
 func TestEngineIsPrepared(t *testing.T) {

@@ -156,12 +156,13 @@ func (e *engine) serve(run Runner, job Job, starter *net.UnixConn, reader *bufio
 	e.tellMetrics()
 	exit := run(ctx, job, e.publish)
 	exit.Event = LineExit
-	e.publish(LineExit, exit)
+	// First, since who hears the last word may start the next engine at once.
 	e.socket.close()
+	e.endMetrics()
+	e.publish(LineExit, exit)
 	e.hub.close()
 	e.served.Wait()
 	e.log.close()
-	e.endMetrics()
 	return exit
 }
 
