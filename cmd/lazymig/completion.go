@@ -57,11 +57,13 @@ func teach(command *cobra.Command) {
 
 func teachFlag(command *cobra.Command, name string) error {
 	switch name {
-	case "state-dir", "tls-dir":
+	case "state-dir", "tls-dir", "ram-dir":
 		return command.MarkFlagDirname(name)
 	case "log-format":
 		return command.RegisterFlagCompletionFunc(name, cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
-	case "listen", "to", "metrics", "peer", "vm", "bandwidth", "ready-timeout", "validity":
+	case "as":
+		return command.RegisterFlagCompletionFunc(name, cobra.FixedCompletions([]string{"source", "destination", "both"}, cobra.ShellCompDirectiveNoFileComp))
+	case "memory", "listen", "to", "metrics", "peer", "vm", "bandwidth", "ready-timeout", "validity":
 		return command.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
 	}
 	return nil

@@ -57,11 +57,11 @@ func (d *display) state(name string) {
 	d.name = name
 	switch {
 	case d.log != nil:
-		d.log.Info(wordsOf(name).long, "state", name)
+		d.log.Info(phraseOf(name).long, "state", name)
 	case d.terminal:
 		d.draw(d.line())
 	default:
-		d.say(wordsOf(name).long)
+		d.say(phraseOf(name).long)
 	}
 }
 
@@ -88,9 +88,9 @@ func (d *display) progress(e migrate.Event) {
 // to count.
 func (d *display) line() string {
 	if d.meter.counts.Total == 0 {
-		return wordsOf(d.name).long
+		return phraseOf(d.name).long
 	}
-	return wordsOf(d.name).label + " " + d.meter.String()
+	return phraseOf(d.name).label + " " + d.meter.String()
 }
 
 // draw replaces the line of progress.

@@ -159,7 +159,7 @@ func TestEveryStateIsExplained(t *testing.T) {
 		}
 	}
 	for state := failover.StateNone; state <= failover.StateRenounced; state++ {
-		w, ok := stateWords[state.String()]
+		w, ok := statePhrases[state.String()]
 		if !ok || len(w.label) > labelWidth || len(w.long) > lineWidth-len("lazymig: ") {
 			t.Errorf("%s: %+v", state, w)
 		}

@@ -194,7 +194,7 @@ func (a *app) showStatus(s vmStatus, asJSON bool) error {
 	}
 	a.showField("", s.VM+": "+s.Summary)
 	if s.Epoch != 0 {
-		a.showField("  state   ", fmt.Sprintf("%s (%s), epoch %d, since %s", wordsOf(s.State).label, s.State, s.Epoch, s.Since.Local().Format(time.DateTime)))
+		a.showField("  state   ", fmt.Sprintf("%s (%s), epoch %d, since %s", phraseOf(s.State).label, s.State, s.Epoch, s.Since.Local().Format(time.DateTime)))
 	}
 	if s.Reason != "" {
 		a.showField("  reason  ", s.Reason)
