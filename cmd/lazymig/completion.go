@@ -46,7 +46,7 @@ func teach(command *cobra.Command) {
 		command.ValidArgsFunction = cobra.NoFileCompletions
 	}
 	command.LocalNonPersistentFlags().VisitAll(func(flag *pflag.Flag) {
-		if err := teachFlag(command, flag.Name); err != nil {
+		if err := teachFlag(command, flag); err != nil {
 			panic(err) // the flag has just been seen, and is taught once
 		}
 	})
@@ -55,7 +55,11 @@ func teach(command *cobra.Command) {
 	}
 }
 
-func teachFlag(command *cobra.Command, name string) error {
+func teachFlag(command *cobra.Command, flag *pflag.Flag) error {
+	name := flag.Name
+	if _, ok := flag.Value.(*size); ok {
+		return command.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
+	}
 	switch name {
 	case "state-dir", "tls-dir", "ram-dir":
 		return command.MarkFlagDirname(name)
@@ -63,7 +67,7 @@ func teachFlag(command *cobra.Command, name string) error {
 		return command.RegisterFlagCompletionFunc(name, cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	case "as":
 		return command.RegisterFlagCompletionFunc(name, cobra.FixedCompletions([]string{"source", "destination", "both"}, cobra.ShellCompDirectiveNoFileComp))
-	case "memory", "listen", "to", "metrics", "peer", "vm", "bandwidth", "ready-timeout", "validity":
+	case "listen", "to", "from", "metrics", "peer", "vm", "ready-timeout", "validity":
 		return command.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
 	}
 	return nil
