@@ -34,6 +34,7 @@ type tiny struct {
 	beats *heartbeat.Recorder
 
 	source  string // control socket of the VMM that runs the guest
+	arrival string // of the VMM at the destination
 	host    int    // where that is
 	vmms    int    // started so far
 	ram     string // of the guest
@@ -151,6 +152,7 @@ func (g *tiny) receive(size int) (receive *side, control, address string) {
 	g.t.Helper()
 	address = g.freePort()
 	vmm, control := g.vmm(size)
+	g.arrival = control
 	path, err := exec.LookPath(g.binary)
 	if err != nil {
 		g.t.Fatal(err)
@@ -194,6 +196,16 @@ func (g *tiny) workers(role, dir string) []int {
 		}
 	}
 	return found
+}
+
+// running lists the processes of the VMM with that control socket.
+func (g *tiny) running(control string) []string {
+	paths, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	return slices.DeleteFunc(paths, func(path string) bool {
+		text, _ := os.ReadFile(path)
+		args := strings.Split(string(text), "\x00")
+		return len(args) < 2 || args[1] != microvm.Command || !slices.Contains(args, control)
+	})
 }
 
 // engineOf returns the engine at a host.
@@ -330,6 +342,13 @@ func TestMicroVMTakenBack(t *testing.T) {
 			receive.reaches("LOADED")
 			g.signal(g.engineOf(1-g.host), syscall.SIGKILL)
 		}},
+		{name: "somebody runs it at the destination", says: "lazymig: error", end: func(_, receive *side) {
+			receive.reaches("LOADED")
+			if err := microvm.Resume(g.ctx, g.arrival); err != nil {
+				t.Error(err)
+			}
+			receive.says("somebody else let the guest run")
+		}},
 		{name: "the source dies", says: "the engine died", end: func(send, _ *side) {
 			send.reaches("FROZEN")
 			g.signal(g.engineOf(g.host), syscall.SIGKILL)
@@ -371,13 +390,10 @@ func (g *tiny) slowPath(address string) string {
 // the destination.
 func (g *tiny) returned(name, control string) {
 	g.t.Helper()
-	for len(g.workers("engine", g.dir)) > 0 || !g.look().Running {
-		g.pause(name + ": an engine is left, or the guest does not run")
+	for len(g.workers("engine", g.dir))+len(g.workers("keeper", g.state(1-g.host))) > 0 || !g.look().Running {
+		g.pause(name + ": somebody still works for the destination, or the guest does not run")
 	}
-	for {
-		if _, err := microvm.Ask(g.ctx, control); err != nil {
-			break
-		}
+	for len(g.running(control)) > 0 {
 		g.pause(name + ": the VMM of the destination is there")
 	}
 	g.verify()

@@ -109,6 +109,16 @@ func (s *session) vmmExited() <-chan struct{} {
 	return s.vmm.Exited()
 }
 
+// strayResume tells that somebody else lets the guest run before it is decided
+// that it runs here. It is killed then.
+func (s *session) strayResume() <-chan struct{} {
+	state := s.driver.State()
+	if s.arming != nil || s.isGone || state != failover.StateArmed && state != failover.StateLoaded {
+		return nil
+	}
+	return s.vmm.Resumed()
+}
+
 // vmmGone deals with a VMM that has ended: a guest that was powered off, or a
 // failure.
 func (s *session) vmmGone() error {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/lazymig/lazymig"
 	"github.com/lazymig/lazymig/failover"
+	"github.com/lazymig/lazymig/internal/vmm"
 	"github.com/lazymig/lazymig/internal/wire"
 )
 
@@ -42,6 +43,8 @@ func (s *session) run(ctx context.Context) error {
 			err = s.installerEnded(endErr)
 		case <-s.vmmExited():
 			err = s.vmmGone()
+		case <-s.strayResume():
+			err = s.fail(vmm.ErrResumedBySomeone)
 		case <-s.linkDone():
 			err = s.linkLost()
 		case a := <-s.links:

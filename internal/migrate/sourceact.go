@@ -90,6 +90,9 @@ func (s *sender) captured(r freezeResult) error {
 	if r.err != nil {
 		return s.fail(r.err)
 	}
+	if r.frozen.WasRunning != s.about.Running {
+		return s.fail(errOtherRunState)
+	}
 	s.digest, s.stopped = r.digest, r.frozen
 	if s.loaded != nil && *s.loaded != s.digest {
 		return s.fail(errOtherState)
@@ -100,6 +103,10 @@ func (s *sender) captured(r freezeResult) error {
 	s.stirred, s.unwatch = s.guest.WatchResume()
 	return s.step(failover.EventGuestFrozen, "")
 }
+
+// errOtherRunState aborts a migration whose destination would run a guest that
+// is paused, or pause one that runs.
+var errOtherRunState = errors.New("somebody else stopped the guest or let it run during the preparation")
 
 // errOtherState aborts a migration whose destination has loaded other bytes.
 var errOtherState = fmt.Errorf("%w: the destination loaded something else", ErrDeviceState)

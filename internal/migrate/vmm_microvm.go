@@ -7,6 +7,7 @@ import (
 
 	"github.com/lazymig/lazymig/internal/vmm"
 	"github.com/lazymig/lazymig/internal/vmm/microvm"
+	"github.com/lazymig/lazymig/internal/vmm/qemu"
 	"github.com/lazymig/lazymig/internal/wire"
 )
 
@@ -63,5 +64,21 @@ func (m microVMDestination) Preflight(ctx context.Context, source vmm.Descriptio
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", wire.ErrMalformed, err)
 	}
-	return checks, nil
+	directory, bytes, err := m.Needs(source)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", wire.ErrMalformed, err)
+	}
+	room, err := qemu.Host{}.Room(directory)
+	if err != nil {
+		return nil, err
+	}
+	pages, err := qemu.Host{}.CheckHugePages(directory)
+	if err != nil {
+		return nil, err
+	}
+	place := vmm.Check{Name: "ram-place", Status: vmm.StatusOK, Detail: directory + " is a tmpfs"}
+	if !room.IsTmpfs {
+		place = vmm.Check{Name: "ram-place", Status: vmm.StatusRefused, Detail: directory + " is not a tmpfs", Fix: "use a path in /dev/shm"}
+	}
+	return append(append(checks, place, pages), room.Check(bytes)...), nil
 }

@@ -4,9 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/lazymig/lazymig/internal/vmm"
 )
@@ -19,17 +16,14 @@ func refused(name, fix, format string, args ...any) vmm.Check {
 	return vmm.Check{Name: name, Status: vmm.StatusRefused, Detail: fmt.Sprintf(format, args...), Fix: fix}
 }
 
-// errDetails is returned for a description that no microvm gave.
-var errDetails = errors.New("invalid description of a microvm")
+// ErrDescription is returned for a description that no microvm gave.
+var ErrDescription = errors.New("invalid description of a microvm")
 
 // compare checks that the guest of source can run as here.
 func compare(source vmm.Description, here Config) ([]vmm.Check, error) {
-	var d details
-	if err := json.Unmarshal(source.Details, &d); err != nil {
-		return nil, fmt.Errorf("%w: %w", errDetails, err)
-	}
-	if !layoutOf(d.Size).Equal(source.Layout) {
-		return nil, fmt.Errorf("%w: the layout is not that of %d bytes", errDetails, d.Size)
+	d, err := parseDetails(source)
+	if err != nil {
+		return nil, err
 	}
 	checks := []vmm.Check{passed("program", "both sides run version %d", d.Version)}
 	if d.Version != stateVersion {
@@ -39,25 +33,16 @@ func compare(source vmm.Description, here Config) ([]vmm.Check, error) {
 	if d.Size != here.Size {
 		size = refused("ram-size", fmt.Sprintf("give the destination --size %d", d.Size), "the source has %d bytes, the destination %d", d.Size, here.Size)
 	}
-	space, err := checkSpace(here.RAM, d.Allocated)
-	return append(checks, size, space), err
+	return append(checks, size), nil
 }
 
-// checkSpace checks that what the source has allocated fits beside the RAM
-// file at path.
-func checkSpace(path string, allocated uint64) (vmm.Check, error) {
-	var fs unix.Statfs_t
-	directory := filepath.Dir(path)
-	if err := unix.Statfs(directory, &fs); err != nil {
-		return vmm.Check{}, fmt.Errorf("look at the space of %s: %w", directory, err)
+func parseDetails(source vmm.Description) (details, error) {
+	var d details
+	if err := json.Unmarshal(source.Details, &d); err != nil {
+		return d, fmt.Errorf("%w: %w", ErrDescription, err)
 	}
-	need, free := allocated+allocated*sizeSlack/100, fs.Bavail*uint64(fs.Bsize)
-	switch {
-	case fs.Type != unix.TMPFS_MAGIC:
-		return refused("tmpfs-space", "use a path in /dev/shm", "%s is not on a tmpfs", directory), nil
-	case free < need:
-		return refused("tmpfs-space", "make room in "+directory+", or make it larger by mount -o remount,size=…",
-			"%s has %d MiB left, the guest needs %d MiB", directory, free>>20, need>>20), nil
+	if !layoutOf(d.Size).Equal(source.Layout) || d.Allocated > d.Size {
+		return d, fmt.Errorf("%w: the layout is not that of %d bytes", ErrDescription, d.Size)
 	}
-	return passed("tmpfs-space", "the guest's %d MiB fit into %s", allocated>>20, directory), nil
+	return d, nil
 }

@@ -63,14 +63,22 @@ func (c *client) serve() {
 			}
 			continue
 		}
-		for {
-			select {
-			case c.events <- line.event:
-			default:
-				<-c.events
-				continue
-			}
-			break
+		c.keep(line.event)
+	}
+}
+
+// keep queues an event, in place of the oldest where nobody reads. It is the
+// only one that puts events in.
+func (c *client) keep(e event) {
+	for {
+		select {
+		case c.events <- e:
+			return
+		default:
+		}
+		select {
+		case <-c.events:
+		default: // somebody has just read it
 		}
 	}
 }
@@ -100,6 +108,7 @@ func (c *client) execute(ctx context.Context, r request, result any) error {
 		return fmt.Errorf("tell the microvm to %s: %w", r.Execute, net.ErrClosed)
 	case <-ctx.Done():
 		_ = c.conn.Close() // its answer would be taken for another's
+		<-c.ended
 		return fmt.Errorf("tell the microvm to %s: no answer: %w", r.Execute, context.Cause(ctx))
 	}
 }

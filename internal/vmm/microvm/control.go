@@ -14,12 +14,13 @@ import (
 // Commands of the control socket: one JSON object a line, answered by one. What
 // happens comes in between, as an event, to every client.
 const (
-	commandStatus = "status"
-	commandStop   = "stop"   // answered by stopped
-	commandRun    = "cont"   // answered by resumed
-	commandLoad   = "load"   // with a state
-	commandVerify = "verify" // answered by a Verdict
-	commandQuit   = "quit"   // the guest is shut down
+	commandStatus  = "status"
+	commandStop    = "stop"    // answered by stopped
+	commandRun     = "cont"    // answered by resumed
+	commandRelease = "release" // a guest that is held may be let run by anybody
+	commandLoad    = "load"    // with a state
+	commandVerify  = "verify"  // answered by a Verdict
+	commandQuit    = "quit"    // the guest is shut down
 )
 
 // Events.
@@ -37,8 +38,10 @@ type event struct {
 }
 
 type request struct {
-	Execute string          `json:"execute"`
-	State   json.RawMessage `json:"state,omitempty"`
+	Execute string `json:"execute"`
+	// Hold makes stop refuse every cont but one with Hold.
+	Hold  bool            `json:"hold,omitempty"`
+	State json.RawMessage `json:"state,omitempty"`
 }
 
 type reply struct {
@@ -74,19 +77,26 @@ type control struct {
 	machine  *machine
 	status   Status
 	quit     func()
-	wait     sync.WaitGroup
 
 	mu      sync.Mutex // protects clients and writing to them
 	clients map[*net.UnixConn]bool
 }
 
+// listenControl makes the socket, for this user only. One that nobody listens
+// on is replaced.
 func listenControl(path string) (*control, error) {
+	if conn, err := net.Dial("unix", path); err == nil {
+		return nil, errors.Join(fmt.Errorf("make the control socket: another VMM listens on %s", path), conn.Close())
+	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("make the control socket: %w", err)
 	}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		return nil, fmt.Errorf("make the control socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("make the control socket: %w", err), l.Close())
 	}
 	return &control{listener: l, clients: make(map[*net.UnixConn]bool)}, nil
 }
@@ -102,7 +112,7 @@ func (c *control) serve() {
 			_ = conn.Close()
 			continue
 		}
-		c.wait.Go(func() { c.serveClient(conn) })
+		go c.serveClient(conn)
 	}
 }
 
@@ -131,10 +141,21 @@ func (c *control) serveClient(conn *net.UnixConn) {
 			c.write(conn, reply{Error: err.Error()})
 			continue
 		}
-		c.write(conn, reply{Return: answer})
-		if r.Execute == commandQuit {
+		delivered := c.write(conn, reply{Return: answer})
+		switch {
+		case r.Execute == commandQuit:
 			c.quit()
+		case r.Execute == commandStop && !delivered:
+			c.undo(answer.(stopped))
 		}
+	}
+}
+
+// undo lets a guest go on that was stopped for a client which has gone: nobody
+// has its state, and nobody else may know that it stands still.
+func (c *control) undo(s stopped) {
+	if s.At != 0 {
+		_, _ = c.execute(request{Execute: commandRun, Hold: true}) // it may have ended
 	}
 }
 
@@ -145,15 +166,22 @@ func (c *control) execute(r request) (any, error) {
 		s.Running = c.machine.isRunning()
 		return s, nil
 	case commandStop:
-		state, at, err := c.machine.stop()
+		state, at, err := c.machine.stop(r.Hold)
 		answer := stopped{State: state}
 		if !at.IsZero() {
 			answer.At = at.UnixNano()
+			c.tell(event{Event: eventStop, At: answer.At})
 		}
 		return answer, err
 	case commandRun:
-		at, err := c.machine.run()
+		at, err := c.machine.run(r.Hold)
+		if err == nil {
+			c.tell(event{Event: eventResume, At: at.UnixNano()})
+		}
 		return resumed{At: at.UnixNano()}, err
+	case commandRelease:
+		c.machine.release()
+		return struct{}{}, nil
 	case commandLoad:
 		state, err := parseState(r.State, c.status.Size)
 		if err != nil {
@@ -163,7 +191,6 @@ func (c *control) execute(r request) (any, error) {
 	case commandVerify:
 		return c.machine.verify()
 	case commandQuit:
-		c.tell(event{Event: eventShutdown, At: time.Now().UnixNano(), Reason: commandQuit})
 		return struct{}{}, nil
 	}
 	return nil, fmt.Errorf("there is no command %q", r.Execute)
@@ -174,27 +201,29 @@ func (c *control) tell(e event) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for conn := range c.clients {
-		c.writeLocked(conn, e)
+		c.writeLocked(conn, e, eventTimeout)
 	}
 }
 
-func (c *control) write(conn *net.UnixConn, v any) {
+// write sends an answer and reports whether the client was there.
+func (c *control) write(conn *net.UnixConn, v any) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.writeLocked(conn, v)
+	return c.writeLocked(conn, v, writeTimeout)
 }
 
 // writeLocked writes a line. A client that does not read loses its connection,
 // whose reader notices.
-func (c *control) writeLocked(conn *net.UnixConn, v any) {
+func (c *control) writeLocked(conn *net.UnixConn, v any, patience time.Duration) bool {
 	line, err := json.Marshal(v)
 	if err == nil {
-		_ = conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+		_ = conn.SetWriteDeadline(time.Now().Add(patience))
 		_, err = conn.Write(append(line, '\n'))
 	}
 	if err != nil {
 		_ = conn.Close()
 	}
+	return err == nil
 }
 
 func (c *control) drop(conn *net.UnixConn) {
@@ -204,8 +233,8 @@ func (c *control) drop(conn *net.UnixConn) {
 	delete(c.clients, conn)
 }
 
-// close ends all clients, but for requests that wait for the machine, which
-// has ended.
+// close ends all clients. A request that waits for the machine, which may wait
+// for a page, ends with the process.
 func (c *control) close() {
 	_ = c.listener.Close()
 	c.mu.Lock()
@@ -214,5 +243,4 @@ func (c *control) close() {
 	}
 	c.clients = nil
 	c.mu.Unlock()
-	c.wait.Wait()
 }

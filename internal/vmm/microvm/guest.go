@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,6 +29,7 @@ type Guest struct {
 	frozen  bool
 	stopped chan time.Time
 	still   chan struct{}
+	writes  sync.WaitGroup
 }
 
 // ThawState is what another process needs to know to let the guest go on. It
@@ -67,13 +70,18 @@ func Attach(ctx context.Context, control string) (*Guest, error) {
 func (g *Guest) connect(ctx context.Context, control string) error {
 	ctx, cancel := context.WithTimeout(ctx, thawTimeout)
 	defer cancel()
-	var err error
-	if g.client, err = dial(ctx, control); err != nil {
+	c, err := dial(ctx, control)
+	if err != nil {
 		return err
 	}
-	if g.status, err = g.client.status(ctx); err != nil {
-		return errors.Join(err, g.client.close())
+	s, err := c.status(ctx)
+	if err == nil && g.process != nil && s.PID != g.process.PID {
+		err = fmt.Errorf("%w: process %d answers at %s now", vmm.ErrGone, s.PID, control)
 	}
+	if err != nil {
+		return errors.Join(err, c.close())
+	}
+	g.client, g.status = c, s
 	return nil
 }
 
@@ -81,8 +89,11 @@ func (g *Guest) connect(ctx context.Context, control string) error {
 // next call is Thaw.
 func Reattach(ctx context.Context, state ThawState) (*Guest, error) {
 	p, err := process.Watch(state.PID, nil)
-	if err != nil {
+	if errors.Is(err, unix.ESRCH) {
 		return nil, fmt.Errorf("%w: %w", vmm.ErrGone, err)
+	}
+	if err != nil {
+		return nil, err
 	}
 	started, err := process.StartTime(state.PID)
 	if err != nil || started != state.Started {
@@ -94,8 +105,9 @@ func Reattach(ctx context.Context, state ThawState) (*Guest, error) {
 		err = g.connect(ctx, state.Control)
 	}
 	if err != nil {
+		err = fmt.Errorf("attach again to process %d: %w", state.PID, g.explain(err))
 		p.Release()
-		return nil, fmt.Errorf("attach again to process %d: %w", state.PID, err)
+		return nil, err
 	}
 	return g, nil
 }
@@ -140,6 +152,8 @@ func (g *Guest) Memory(context.Context) (*Memory, error) {
 
 // Prepare notes whether the guest runs.
 func (g *Guest) Prepare(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, freezeTimeout)
+	defer cancel()
 	s, err := g.client.status(ctx)
 	g.state.WasRunning = s.Running
 	return err
@@ -149,25 +163,24 @@ func (g *Guest) Prepare(ctx context.Context) error {
 func (g *Guest) ThawState() ThawState { return g.state }
 
 // Freeze stops the guest, writes its state to stream and stops the process by
-// SIGSTOP. A guest that waits for a page is stopped when it has it.
+// SIGSTOP. From the stop on the VMM refuses to let the guest run, but for Thaw.
+// A guest that waits for a page is stopped when it has it. A Write on stream that
+// blocks does not keep Freeze from returning when ctx ends; Close waits for it. A
+// stream that is an io.Closer is closed when the state is written.
 func (g *Guest) Freeze(ctx context.Context, stream io.Writer) (vmm.Frozen, error) {
+	ctx, cancel := context.WithTimeout(ctx, freezeTimeout)
+	defer cancel()
 	f, err := g.freeze(ctx, stream)
 	if err != nil {
 		return f, fmt.Errorf("freeze the guest: %w", g.explain(err))
 	}
-	if closer, ok := stream.(io.Closer); ok {
-		err = closer.Close()
-	}
-	return f, err
+	return f, nil
 }
 
 func (g *Guest) freeze(ctx context.Context, stream io.Writer) (vmm.Frozen, error) {
-	ctx, cancel := context.WithTimeout(ctx, freezeTimeout)
-	defer cancel()
 	g.frozen = true
-	g.forget()
 	var s stopped
-	if err := g.client.execute(ctx, request{Execute: commandStop}, &s); err != nil {
+	if err := g.client.execute(ctx, request{Execute: commandStop, Hold: true}, &s); err != nil {
 		return vmm.Frozen{}, err
 	}
 	f := vmm.Frozen{WasRunning: s.At != 0}
@@ -183,31 +196,28 @@ func (g *Guest) freeze(ctx context.Context, stream io.Writer) (vmm.Frozen, error
 	if err != nil {
 		return f, err
 	}
-	n, err := stream.Write(text)
-	f.StreamBytes = int64(n)
-	if err = errors.Join(err, g.process.Stop(ctx)); err != nil {
+	f.StreamBytes = int64(len(text))
+	if err := g.process.Stop(ctx); err != nil {
 		return f, err
 	}
-	for {
-		select {
-		case e := <-g.client.events:
-			if e.Event == eventResume {
-				return f, vmm.ErrResumedBySomeone
-			}
-		default:
-			return f, nil
-		}
-	}
+	return f, g.write(ctx, stream, text)
 }
 
-// forget drops the events that came so far.
-func (g *Guest) forget() {
-	for {
-		select {
-		case <-g.client.events:
-		default:
-			return
+// write writes the state in a goroutine that Close waits for.
+func (g *Guest) write(ctx context.Context, stream io.Writer, text []byte) error {
+	written := make(chan error, 1)
+	g.writes.Go(func() {
+		_, err := stream.Write(text)
+		if closer, ok := stream.(io.Closer); ok && err == nil {
+			err = closer.Close()
 		}
+		written <- err
+	})
+	select {
+	case err := <-written:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 
@@ -221,15 +231,17 @@ func (g *Guest) Thaw(ctx context.Context) error {
 	}
 	select {
 	case <-g.client.ended:
-		if err := errors.Join(g.client.close(), g.connect(ctx, g.state.Control)); err != nil {
+		err := g.client.close()
+		if err = errors.Join(err, g.connect(ctx, g.state.Control)); err != nil {
 			return fmt.Errorf("take the guest back: %w", g.explain(err))
 		}
 	default:
 	}
-	s, err := g.client.status(ctx)
-	if err == nil && g.state.WasRunning && !s.Running {
-		err = g.client.execute(ctx, request{Execute: commandRun}, nil)
+	back := request{Execute: commandRelease}
+	if g.state.WasRunning {
+		back = request{Execute: commandRun, Hold: true}
 	}
+	err := g.client.execute(ctx, back, nil)
 	if err != nil {
 		return fmt.Errorf("take the guest back: %w", g.explain(err))
 	}
@@ -262,13 +274,11 @@ func (g *Guest) WatchResume() (resumed <-chan struct{}, stop func()) {
 
 // explain adds to an error that the VMM has ended, if it has.
 func (g *Guest) explain(err error) error {
-	select {
-	case <-g.client.ended:
+	if errors.Is(err, net.ErrClosed) || errors.Is(err, unix.ECONNREFUSED) {
 		select {
 		case <-g.process.Exited():
 		case <-time.After(exitGrace):
 		}
-	default:
 	}
 	if g.process.HasExited() || errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("%w: %w", vmm.ErrGone, err)
@@ -294,6 +304,7 @@ func (g *Guest) Kill(ctx context.Context) error { return kill(ctx, g.process) }
 // Close lets go of the VMM and leaves it as it is.
 func (g *Guest) Close() error {
 	err := g.client.close()
+	g.writes.Wait()
 	g.process.Release()
 	return err
 }

@@ -162,6 +162,13 @@ func (i *Incoming) Preflight(_ context.Context, source vmm.Description) ([]vmm.C
 	return compare(source, i.vm)
 }
 
+// Needs says where guest RAM goes and how much of it the guest of source has, in
+// bytes.
+func (i *Incoming) Needs(source vmm.Description) (directory string, bytes uint64, err error) {
+	d, err := parseDetails(source)
+	return filepath.Dir(i.vm.RAM), d.Allocated, err
+}
+
 // Arm takes the userfaultfd that the VMM hands over. The VMM keeps a copy.
 func (i *Incoming) Arm(ctx context.Context) (*uffd.Handle, []vmm.Mapping, error) {
 	ctx, cancel := context.WithTimeout(ctx, armTimeout)
@@ -174,8 +181,10 @@ func (i *Incoming) Arm(ctx context.Context) (*uffd.Handle, []vmm.Mapping, error)
 	if h.PID != i.process.PID || len(h.Regions) != 1 || r.Offset != 0 || r.Size != i.vm.Size || r.PageSize != lazymig.PageSize {
 		return nil, nil, errors.Join(fmt.Errorf("take the microvm's userfaultfd: process %d handed %v over", h.PID, h.Regions), h.Close())
 	}
-	mappings := []vmm.Mapping{{Start: r.Address, Length: r.Size}}
-	return h.Handle, mappings, errors.Join(h.PIDFD.Close(), i.handler.Close())
+	if err := errors.Join(h.PIDFD.Close(), i.handler.Close()); err != nil {
+		return nil, nil, errors.Join(err, h.Handle.Close())
+	}
+	return h.Handle, []vmm.Mapping{{Start: r.Address, Length: r.Size}}, nil
 }
 
 // Run lets the guest run and waits until it does.
@@ -186,10 +195,20 @@ func (i *Incoming) Run(ctx context.Context) error {
 	case err == nil:
 		i.note(event{Event: eventResume, At: r.At})
 		return nil
-	case errors.Is(err, errRefused):
+	case errors.Is(err, errRefused) && !i.hasRun():
 		return fmt.Errorf("run the guest: %w", err)
 	}
 	return fmt.Errorf("run the guest: %w: %w", vmm.ErrMayHaveRun, err)
+}
+
+// hasRun reports whether the guest runs or did so.
+func (i *Incoming) hasRun() bool {
+	select {
+	case <-i.resumed:
+		return true
+	default:
+		return false
+	}
 }
 
 // Announce does nothing: the guest has no network.
@@ -203,8 +222,9 @@ func (i *Incoming) PID() int {
 	return i.process.PID
 }
 
-// MonitorPath returns the path of the control socket.
-func (i *Incoming) MonitorPath() string { return i.vm.Control }
+// MonitorPath returns the path of the socket that is only this VM's: that of
+// the hand-off. The control socket is the user's.
+func (i *Incoming) MonitorPath() string { return i.vm.Incoming }
 
 // LogPath returns the path of what the VMM writes to its standard output and
 // error.
@@ -252,10 +272,13 @@ func (i *Incoming) Remove() error {
 	if i.inode == 0 {
 		return nil
 	}
-	if err := os.Remove(i.vm.Control); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+	var err error
+	if i.client != nil { // it was its own
+		if err = os.Remove(i.vm.Control); errors.Is(err, os.ErrNotExist) {
+			err = nil
+		}
 	}
-	return unlink(i.vm.RAM, i.inode)
+	return errors.Join(err, unlink(i.vm.RAM, i.inode))
 }
 
 // Detach closes everything that Incoming holds and leaves the VMM as it is.

@@ -79,21 +79,21 @@ func (c *kvm) open(memory []byte) (err error) {
 	if c.device, err = unix.Open("/dev/kvm", unix.O_RDWR|unix.O_CLOEXEC, 0); err != nil {
 		return &os.PathError{Op: "open", Path: "/dev/kvm", Err: err}
 	}
-	if version, err := ioctl(c.device, kvmGetAPIVersion, 0); err != nil || version != kvmAPIVersion {
+	if version, err := ioctl(c.device, kvmGetAPIVersion, nil); err != nil || version != kvmAPIVersion {
 		return fmt.Errorf("use KVM: its interface is version %d, not %d: %w", version, kvmAPIVersion, err)
 	}
-	if c.vm, err = ioctl(c.device, kvmCreateVM, 0); err != nil {
+	if c.vm, err = ioctl(c.device, kvmCreateVM, nil); err != nil {
 		return fmt.Errorf("create a VM: %w", err)
 	}
 	region := memoryRegion{size: uint64(len(memory)), userspaceAddress: address(memory)}
 	// SAFETY: the kernel copies the struct during the call.
-	if _, err := ioctl(c.vm, kvmSetUserMemoryRegion, uintptr(unsafe.Pointer(&region))); err != nil {
+	if _, err := ioctl(c.vm, kvmSetUserMemoryRegion, unsafe.Pointer(&region)); err != nil {
 		return fmt.Errorf("give the VM its memory: %w", err)
 	}
-	if c.vcpu, err = ioctl(c.vm, kvmCreateVCPU, 0); err != nil {
+	if c.vcpu, err = ioctl(c.vm, kvmCreateVCPU, nil); err != nil {
 		return fmt.Errorf("create a vCPU: %w", err)
 	}
-	size, err := ioctl(c.device, kvmGetVCPUMmapSize, 0)
+	size, err := ioctl(c.device, kvmGetVCPUMmapSize, nil)
 	if err != nil {
 		return fmt.Errorf("ask for the size of a vCPU: %w", err)
 	}
@@ -108,7 +108,7 @@ func (c *kvm) open(memory []byte) (err error) {
 func (c *kvm) flatten() error {
 	var s kvmSregs
 	// SAFETY: the kernel copies the struct during the call, here and below.
-	if _, err := ioctl(c.vcpu, kvmGetSregs, uintptr(unsafe.Pointer(&s))); err != nil {
+	if _, err := ioctl(c.vcpu, kvmGetSregs, unsafe.Pointer(&s)); err != nil {
 		return fmt.Errorf("read the vCPU's segments: %w", err)
 	}
 	const code, data, protected = 11, 3, 1
@@ -117,7 +117,7 @@ func (c *kvm) flatten() error {
 	segment.kind, segment.selector = code, 8
 	s.cs = segment
 	s.cr0 |= protected
-	if _, err := ioctl(c.vcpu, kvmSetSregs, uintptr(unsafe.Pointer(&s))); err != nil {
+	if _, err := ioctl(c.vcpu, kvmSetSregs, unsafe.Pointer(&s)); err != nil {
 		return fmt.Errorf("set the vCPU's segments: %w", err)
 	}
 	return nil
@@ -130,7 +130,7 @@ func (c *kvm) set(r Registers) error {
 		rsi: uint64(r.Position), rdi: uint64(r.Pass), rcx: uint64(r.Left), rbx: uint64(r.Errors),
 		rflags: 2, // the bit that is always set
 	}
-	if _, err := ioctl(c.vcpu, kvmSetRegs, uintptr(unsafe.Pointer(&g))); err != nil {
+	if _, err := ioctl(c.vcpu, kvmSetRegs, unsafe.Pointer(&g)); err != nil {
 		return fmt.Errorf("set the vCPU's registers: %w", err)
 	}
 	return nil
@@ -138,7 +138,7 @@ func (c *kvm) set(r Registers) error {
 
 func (c *kvm) get() (Registers, error) {
 	var g kvmRegs
-	if _, err := ioctl(c.vcpu, kvmGetRegs, uintptr(unsafe.Pointer(&g))); err != nil {
+	if _, err := ioctl(c.vcpu, kvmGetRegs, unsafe.Pointer(&g)); err != nil {
 		return Registers{}, fmt.Errorf("read the vCPU's registers: %w", err)
 	}
 	return Registers{Position: uint32(g.rsi), Pass: uint32(g.rdi), Left: uint32(g.rcx), Errors: uint32(g.rbx)}, nil
@@ -148,7 +148,7 @@ func (c *kvm) get() (Registers, error) {
 // scheduler, only interrupt it.
 func (c *kvm) operate() error {
 	for {
-		_, err := ioctl(c.vcpu, kvmRun, 0)
+		_, err := ioctl(c.vcpu, kvmRun, nil)
 		switch {
 		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
 			continue
@@ -175,8 +175,10 @@ func (c *kvm) close() error {
 	return errors.Join(errs...)
 }
 
-func ioctl(fd, request int, argument uintptr) (int, error) {
-	n, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), uintptr(request), argument)
+func ioctl(fd, request int, argument unsafe.Pointer) (int, error) {
+	// SAFETY: the pointer is converted in the call, so that what it points to
+	// stays where it is until the call returns.
+	n, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), uintptr(request), uintptr(argument))
 	if errno != 0 {
 		return -1, errno
 	}

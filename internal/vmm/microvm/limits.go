@@ -22,8 +22,11 @@ const (
 	// maxClients bounds the connections to the control socket.
 	maxClients = 16
 
-	// writeTimeout bounds how long a client may leave an answer unread.
+	// writeTimeout bounds how long a client may leave an answer unread, and
+	// eventTimeout an event, which others wait behind. Both have room in the
+	// socket's buffer.
 	writeTimeout = 5 * time.Second
+	eventTimeout = 20 * time.Millisecond
 
 	// startTimeout bounds the start of a VMM up to its first answer, and
 	// dialInterval is how often that is tried.
@@ -44,8 +47,4 @@ const (
 
 	// killTimeout bounds the wait for the end of a killed VMM.
 	killTimeout = 30 * time.Second
-
-	// sizeSlack is added to what a guest has allocated when space is checked,
-	// in percent.
-	sizeSlack = 5
 )

@@ -34,7 +34,7 @@ func (c *console) lines() []string {
 // startMachine runs a machine's vCPU until the test ends.
 func startMachine(t *testing.T, memory []byte, p program, serial *console) *machine {
 	t.Helper()
-	m := newMachine(&native{program: p, memory: memory}, p, memory, serial, func(event) {})
+	m := newMachine(&native{program: p, memory: memory}, p, memory, serial)
 	ended := make(chan error, 1)
 	go func() { ended <- m.serveCPU() }()
 	t.Cleanup(func() {
@@ -53,18 +53,18 @@ func TestStopAndGo(t *testing.T) {
 	m := startMachine(t, memory, p, &console{})
 	var last State
 	for i := range 40 {
-		if _, err := m.run(); err != nil {
+		if _, err := m.run(false); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := m.run(); err == nil {
-			t.Fatal("a guest that runs was let run")
+		if _, err := m.run(false); err != nil {
+			t.Fatalf("a guest that runs goes on: %v", err)
 		}
 		if err := m.load(State{}); err == nil {
 			t.Fatal("a state was loaded into a guest that runs")
 		}
 		ran := time.Now()
 		<-time.After(time.Duration(i%3) * time.Millisecond) // it runs for a while
-		s, at, err := m.stop()
+		s, at, err := m.stop(false)
 		if err != nil || at.IsZero() {
 			t.Fatal(at, err)
 		}
@@ -74,7 +74,7 @@ func TestStopAndGo(t *testing.T) {
 		if v := p.verify(memory, s.Registers); v.Wrong > 0 {
 			t.Fatalf("stop %d: %+v", i, v)
 		}
-		if again, at, err := m.stop(); again != s || !at.IsZero() || err != nil {
+		if again, at, err := m.stop(false); again != s || !at.IsZero() || err != nil {
 			t.Fatalf("stopped again: %+v at %v, %v", again, at, err)
 		}
 		last = s
@@ -96,7 +96,7 @@ func TestBeatsGoOn(t *testing.T) {
 	serial := &console{}
 	m := startMachine(t, memory, p, serial)
 	for range 5 {
-		if _, err := m.run(); err != nil {
+		if _, err := m.run(false); err != nil {
 			t.Fatal(err)
 		}
 		for want := len(serial.lines()) + 12; len(serial.lines()) < want; {
@@ -105,7 +105,7 @@ func TestBeatsGoOn(t *testing.T) {
 		if v, err := m.verify(); err != nil || v.Wrong+uint64(v.Errors) > 0 || !m.isRunning() {
 			t.Fatalf("%+v, %v", v, err)
 		}
-		if _, _, err := m.stop(); err != nil {
+		if _, _, err := m.stop(false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -131,19 +131,19 @@ func hex(n int) string {
 // TestCrash ends a machine whose vCPU fails.
 func TestCrash(t *testing.T) {
 	p, memory := testMemory(t, 300)
-	m := newMachine(&broken{}, p, memory, nil, func(event) {})
+	m := newMachine(&broken{}, p, memory, nil)
 	ended := make(chan error, 1)
 	go func() { ended <- m.serveCPU() }()
-	if _, err := m.run(); err != nil {
+	if _, err := m.run(false); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-ended; !errors.Is(err, errGuest) {
 		t.Errorf("ended by %v", err)
 	}
-	if _, _, err := m.stop(); !errors.Is(err, errGuest) {
+	if _, _, err := m.stop(false); !errors.Is(err, errGuest) {
 		t.Errorf("stopped: %v", err)
 	}
-	if _, err := m.run(); err == nil {
+	if _, err := m.run(false); err == nil {
 		t.Error("a guest that has ended was let run")
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
-	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -28,13 +28,15 @@ func Run(ctx context.Context, c Config) (err error) {
 		return err
 	}
 	p := newProgram(c.Size)
-	var handle *uffd.Handle // stays open: the last copy must not be lazymig's
 	if c.Incoming == "" {
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, os.Remove(c.RAM))
+			}
+		}()
 		p.fill(memory)
-	} else if handle, c.Accel, err = handOver(c.Incoming, memory, c.Accel); err != nil {
+	} else if c.Accel, err = handOver(c.Incoming, memory, c.Accel); err != nil {
 		return err
-	} else {
-		defer handle.Close()
 	}
 	vcpu, accel, err := openCPU(c.Accel, p, memory)
 	if err != nil {
@@ -49,30 +51,32 @@ func Run(ctx context.Context, c Config) (err error) {
 		return err
 	}
 	control.status = Status{Name: c.Name, PID: os.Getpid(), Accel: accel, Version: stateVersion, RAM: c.RAM, Size: c.Size}
-	return c.serve(ctx, newMachine(vcpu, p, memory, serial, control.tell), control)
+	return c.serve(ctx, newMachine(vcpu, p, memory, serial), control)
 }
 
 // serve runs the machine and its control socket until the end.
 func (c Config) serve(ctx context.Context, m *machine, control *control) error {
 	ctx, quit := context.WithCancelCause(ctx)
 	control.machine, control.quit = m, func() { quit(nil) }
-	var wait sync.WaitGroup
-	wait.Go(control.serve)
-	wait.Go(func() {
+	go control.serve()
+	go func() {
 		if err := m.serveCPU(); err != nil {
 			control.tell(event{Event: eventShutdown, Reason: "guest-panic"})
 			quit(err)
 		}
-	})
+	}()
 	var err error
 	if c.Incoming == "" {
-		_, err = m.run()
+		_, err = m.run(false)
 	}
 	if err == nil {
 		<-ctx.Done()
 		if err = context.Cause(ctx); errors.Is(err, context.Canceled) {
 			err = nil
 		}
+	}
+	if err == nil {
+		control.tell(event{Event: eventShutdown, At: time.Now().UnixNano(), Reason: commandQuit})
 	}
 	m.end(nil)
 	_ = os.Remove(c.Control)
@@ -110,10 +114,11 @@ func (c Config) openRAM() ([]byte, error) {
 }
 
 // handOver makes a userfaultfd for memory and gives a copy of it to the handler
-// that listens at path. From its return on, touching memory may wait. Without
-// privileges only faults of user mode can be served, so that the vCPU has to be
-// native then: KVM touches memory in the kernel.
-func handOver(path string, memory []byte, accel Accel) (*uffd.Handle, Accel, error) {
+// that listens at path. From its return on, touching memory may wait. The VMM's
+// own copy is never closed: if it were the last one, missing pages would read
+// as zeros. Without privileges only faults of user mode can be served, so that
+// the vCPU has to be native then: KVM touches memory in the kernel.
+func handOver(path string, memory []byte, accel Accel) (Accel, error) {
 	handle, err := uffd.Open()
 	if err != nil && accel != AccelKVM {
 		var userErr error
@@ -123,12 +128,9 @@ func handOver(path string, memory []byte, accel Accel) (*uffd.Handle, Accel, err
 		}
 	}
 	if err != nil {
-		return nil, accel, err
+		return accel, err
 	}
-	if err := register(handle, path, memory); err != nil {
-		return nil, accel, errors.Join(err, handle.Close())
-	}
-	return handle, accel, nil
+	return accel, register(handle, path, memory)
 }
 
 func register(handle *uffd.Handle, path string, memory []byte) error {
