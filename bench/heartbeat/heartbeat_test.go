@@ -94,6 +94,9 @@ func TestCheck(t *testing.T) {
 func TestServeAndWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := NewRecorder().Stream()
+		if last, ok := s.Last(); ok {
+			t.Errorf("a last beat before the first: %+v", last)
+		}
 		reader, writer := io.Pipe()
 		go s.Serve(reader)
 		got := make(chan Beat)
@@ -113,6 +116,9 @@ func TestServeAndWait(t *testing.T) {
 		}
 		if b := <-got; b.Sequence != 4 {
 			t.Errorf("waited until beat %d, want 4", b.Sequence)
+		}
+		if last, ok := s.Last(); !ok || last.Sequence != 4 {
+			t.Errorf("the last beat is %+v, %v, want 4", last, ok)
 		}
 		if rate := s.Rate(); rate < 999 || rate > 1001 {
 			t.Errorf("rate %v, want 1000", rate)

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/lazymig/lazymig/internal/demo"
+	"github.com/lazymig/lazymig/internal/migrate"
+)
+
+// story tells a demonstration for people. One goroutine uses it.
+type story struct {
+	paper  *paper
+	about  demo.About
+	before float64 // the guest's speed
+	speeds []float64
+	told   time.Duration // of the last plain line of progress
+	shown  *demo.Progress
+	mapped bool // the plain story has shown a map
+}
+
+// plainProgress is how often a story without a terminal tells the progress.
+const plainProgress = time.Second
+
+// tell writes what an event has to say. It returns the first error of the
+// paper.
+func (s *story) tell(e demo.Event) error {
+	switch e.Event {
+	case demo.EventBegin:
+		s.begin(*e.About)
+	case demo.EventRunning:
+		s.before = e.Speed
+		s.say("It does %s page operations in a second.", amount(e.Speed))
+	case demo.EventSwitch:
+		s.chapter("2. The switch. Registers and devices go over, the memory stays.")
+	case demo.EventSwitched:
+		s.say("The guest runs at the destination. Its heartbeat, one each millisecond, paused for %s ms.", figure(e.GapMS))
+		s.chapter("3. The memory follows the running guest. One sign stands for %s.", bytesText(s.about.MemoryBytes/demo.MapCells))
+		s.paper.say(margin + "A page that it touches too early comes ahead of all others, on demand.")
+	case demo.EventProgress:
+		s.progress(e.Progress)
+	case demo.EventCut:
+		s.say("The link is cut now, for %s. Nobody tells the two sides.", duration(s.about.BreakMS))
+		s.showMap()
+	case demo.EventWhole:
+		s.say("The link is whole again.")
+	case demo.EventArrived:
+		s.arrived(e.Progress)
+	case demo.EventStall:
+		s.stall(*e.Stall)
+	case demo.EventVerifying:
+		s.chapter("4. The verification. The guest reads its memory back.")
+	case demo.EventVerified:
+		s.say("%s pages read, %d wrong. %s heartbeats came, none is missing, none came twice.",
+			count(e.Verified.Pages), e.Verified.Wrong, count(e.Verified.Beats))
+	case demo.EventReport:
+		s.report(*e.Report)
+	}
+	return s.paper.err
+}
+
+// say tells something within a chapter.
+func (s *story) say(format string, args ...any) {
+	for _, line := range wrap(fmt.Sprintf(format, args...), lineWidth-len(margin)) {
+		s.paper.say(margin + line)
+	}
+}
+
+// chapter begins a new part.
+func (s *story) chapter(format string, args ...any) {
+	s.paper.say("", s.paper.paint(bold, fmt.Sprintf(format, args...)))
+}
+
+func (s *story) begin(about demo.About) {
+	*s = story{paper: s.paper, about: about}
+	text := fmt.Sprintf("A running virtual machine moves to another host. Both hosts are this machine; the link between them is simulated: %s, %s for a round trip. QUIC, mutual TLS 1.3, keys made for this run.",
+		rateText(about.LinkRate), duration(about.LinkRTTMS))
+	s.paper.say(wrap(text, lineWidth)...)
+	s.chapter("1. A guest runs at the source.")
+	s.say("%s of memory, %s. It changes page after page, and counts.", bytesText(about.MemoryBytes), about.Guest)
+}
+
+// progress draws the block, or tells a line now and then.
+func (s *story) progress(p *demo.Progress) {
+	s.speeds = append(s.speeds, p.Speed)
+	if s.paper.live() {
+		s.paper.draw(append([]string{""}, s.block(p)...))
+		return
+	}
+	if since := time.Duration(p.SinceMS * float64(time.Millisecond)); since-s.told >= plainProgress {
+		s.told = since
+		s.say("%s", s.counts(p))
+	}
+	if s.shown = p; 2*p.Known() >= p.Total && !s.mapped {
+		s.showMap()
+	}
+}
+
+// showMap shows the page map, once, in a story of plain lines.
+func (s *story) showMap() {
+	if s.paper.live() || s.mapped || s.shown == nil || s.shown.Map == nil {
+		return
+	}
+	s.mapped = true
+	s.paper.say(append(append([]string{""}, s.block(s.shown)...), "")...)
+}
+
+// arrived tells how the drain went.
+func (s *story) arrived(p *demo.Progress) {
+	if s.paper.live() {
+		s.paper.draw(append([]string{""}, s.block(p)...))
+		s.paper.keep()
+		s.paper.say("")
+	}
+	s.say("All memory is there, %.1f s after the switch. The source is needed no more.", p.SinceMS/1000)
+}
+
+func (s *story) stall(stall demo.Stall) {
+	switch {
+	case stall.AfterMS == 0:
+		s.say("The link was cut for %s. The guest needed nothing of it meanwhile.", duration(stall.CutMS))
+	default:
+		s.say("The link was cut for %s. The guest stood still for %s of it at the longest, and went on %s after the link.",
+			duration(stall.CutMS), duration(stall.StalledMS), duration(stall.AfterMS))
+	}
+}
+
+// report sums up.
+func (s *story) report(r demo.Report) {
+	if r.Outcome != demo.OutcomeVerified {
+		s.paper.keep()
+		s.paper.say("", "The demonstration was not finished. Everything that it made is removed.")
+		return
+	}
+	s.chapter("Report")
+	for _, row := range s.rows(r) {
+		s.paper.say(fmt.Sprintf("%s%-21s%s", margin, row[0], row[1]))
+	}
+	s.paper.say("", "Everything that the demonstration made is removed again.")
+}
+
+// rows are the lines of the report.
+func (s *story) rows(r demo.Report) [][2]string {
+	to := r.Destination
+	rows := [][2]string{
+		{"stood still", fmt.Sprintf("%s ms, from stop to resume by the VMMs' clocks", figure(r.BlackoutMS))},
+		{"heartbeat paused", fmt.Sprintf("%s ms, seen from outside", figure(r.GapMS))},
+		{"memory moved in", fmt.Sprintf("%s, %s on the wire", duration(r.DrainMS), bytesText(to.BytesReceived))},
+		{"pages", fmt.Sprintf("%s: %s zero, %s on demand, %s in the background",
+			count(to.PagesTotal), count(to.PagesZero), count(to.PagesDemand), count(to.PagesBulk))},
+		{"waits for a page", waits(to.FaultUS.Remote)},
+		{"longest operation", duration(r.WorstMS)},
+		{"operations/s", fmt.Sprintf("%s before, %s while the memory came, %s after", amount(r.Before), amount(r.During), amount(r.After))},
+		{"verified", fmt.Sprintf("%s pages, %d wrong", count(r.Verified.Pages), r.Verified.Wrong)},
+	}
+	if r.Stall != nil {
+		rows = append(rows, [2]string{"link lost and found", fmt.Sprintf("%d times", to.Reconnects)})
+	}
+	return rows
+}
+
+func waits(f migrate.Latencies) string {
+	if f.Count == 0 {
+		return "none"
+	}
+	return fmt.Sprintf("%s: %s ms median, %s ms p99, %s ms longest",
+		count(f.Count), milliseconds(f.P50), milliseconds(f.P99), milliseconds(f.Max))
+}
+
+// figure returns milliseconds with as many digits as mean something.
+func figure(ms float64) string {
+	if ms < 100 {
+		return fmt.Sprintf("%.1f", ms)
+	}
+	return fmt.Sprintf("%.0f", ms)
+}
+
+// duration returns milliseconds as a duration for people.
+func duration(ms float64) string {
+	if ms < 1000 {
+		return figure(ms) + " ms"
+	}
+	return fmt.Sprintf("%.1f s", ms/1000)
+}
