@@ -24,6 +24,7 @@ type demoFlags struct {
 	json      bool
 	repeat    int
 	logDir    string
+	measure   time.Duration
 }
 
 func (a *app) demo() *cobra.Command {
@@ -54,7 +55,8 @@ Exit codes: 0 the guest's memory was verified; 1 it failed; 2 usage.`,
 	registerJSON(set, &f.json)
 	set.IntVar(&f.repeat, "repeat", 1, "do it `N` times, for tests")
 	set.StringVar(&f.logDir, "log-dir", "", "keep the logs of a failed run in `DIR`")
-	for _, name := range []string{"repeat", "log-dir"} {
+	set.DurationVar(&f.measure, "measure", 0, "measure the guest's speed for `DURATION`")
+	for _, name := range []string{"repeat", "log-dir", "measure"} {
 		_ = set.MarkHidden(name) // it exists
 	}
 	return command
@@ -73,7 +75,7 @@ func (a *app) runDemo(f *demoFlags) error {
 	}
 	cfg := demo.Config{
 		VMM: demo.VMM(f.vmm), Memory: wholeMiB(f.memory), Rate: uint64(f.bandwidth), RTT: f.rtt,
-		BreakLink: f.breakLink, LogDir: f.logDir, Report: tell,
+		BreakLink: f.breakLink, LogDir: f.logDir, Measure: f.measure, Report: tell,
 	}
 	for range f.repeat {
 		_, err := demo.Run(ctx, cfg)

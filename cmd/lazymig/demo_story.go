@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/lazymig/lazymig/internal/demo"
@@ -19,8 +20,12 @@ type story struct {
 	mapped bool // the plain story has shown a map
 }
 
-// plainProgress is how often a story without a terminal tells the progress.
-const plainProgress = time.Second
+const (
+	// plainProgress is how often a story without a terminal tells the progress.
+	plainProgress = time.Second
+	// reportName is the width of the names in the report.
+	reportName = 21
+)
 
 // tell writes what an event has to say. It returns the first error of the
 // paper.
@@ -35,7 +40,7 @@ func (s *story) tell(e demo.Event) error {
 		s.chapter("2. The switch. Registers and devices go over, the memory stays.")
 	case demo.EventSwitched:
 		s.say("The guest runs at the destination. Its heartbeat, one each millisecond, paused for %s ms.", figure(e.GapMS))
-		s.chapter("3. The memory follows the running guest. One sign stands for %s.", bytesText(s.about.MemoryBytes/demo.MapCells))
+		s.chapter("3. The memory follows the running guest. One sign stands for %s.", wholeText(s.about.MemoryBytes/demo.MapCells))
 		s.paper.say(margin + "A page that it touches too early comes ahead of all others, on demand.")
 	case demo.EventProgress:
 		s.progress(e.Progress)
@@ -77,7 +82,7 @@ func (s *story) begin(about demo.About) {
 		rateText(about.LinkRate), duration(about.LinkRTTMS))
 	s.paper.say(wrap(text, lineWidth)...)
 	s.chapter("1. A guest runs at the source.")
-	s.say("%s of memory, %s. It changes page after page, and counts.", bytesText(about.MemoryBytes), about.Guest)
+	s.say("%s of memory, %s. It changes page after page, and counts.", wholeText(about.MemoryBytes), about.Guest)
 }
 
 // progress draws the block, or tells a line now and then.
@@ -120,7 +125,7 @@ func (s *story) stall(stall demo.Stall) {
 	case stall.AfterMS == 0:
 		s.say("The link was cut for %s. The guest needed nothing of it meanwhile.", duration(stall.CutMS))
 	default:
-		s.say("The link was cut for %s. The guest stood still for %s of it at the longest, and went on %s after the link.",
+		s.say("The link was cut for %s. At the longest the guest did nothing for %s. It went on by itself, %s after the link was whole.",
 			duration(stall.CutMS), duration(stall.StalledMS), duration(stall.AfterMS))
 	}
 }
@@ -134,7 +139,11 @@ func (s *story) report(r demo.Report) {
 	}
 	s.chapter("Report")
 	for _, row := range s.rows(r) {
-		s.paper.say(fmt.Sprintf("%s%-21s%s", margin, row[0], row[1]))
+		name := row[0]
+		for _, line := range wrap(row[1], lineWidth-len(margin)-reportName) {
+			s.paper.say(fmt.Sprintf("%s%-*s%s", margin, reportName, name, line))
+			name = ""
+		}
 	}
 	s.paper.say("", "Everything that the demonstration made is removed again.")
 }
@@ -166,6 +175,9 @@ func waits(f migrate.Latencies) string {
 	return fmt.Sprintf("%s: %s ms median, %s ms p99, %s ms longest",
 		count(f.Count), milliseconds(f.P50), milliseconds(f.P99), milliseconds(f.Max))
 }
+
+// wholeText returns a size that is whole KiB, MiB or GiB most often.
+func wholeText(bytes uint64) string { return strings.Replace(bytesText(bytes), ".0 ", " ", 1) }
 
 // figure returns milliseconds with as many digits as mean something.
 func figure(ms float64) string {

@@ -36,6 +36,9 @@ type Config struct {
 	// BreakLink cuts the link for that long in the middle of the drain. 0: it
 	// stays whole.
 	BreakLink time.Duration
+	// Measure is how long the guest's speed is measured before the move and
+	// after it. Default: a second and a half.
+	Measure time.Duration
 	// Program is lazymig itself, Name what it is called by. Default: this
 	// process's.
 	Program, Name string
@@ -59,6 +62,9 @@ func (c Config) validated() (Config, error) {
 	}
 	if c.Rate == 0 {
 		c.Rate = DefaultRate
+	}
+	if c.Measure == 0 {
+		c.Measure = measureTime
 	}
 	if c.Report == nil {
 		c.Report = func(Event) {}
@@ -94,6 +100,8 @@ func (c Config) check() error {
 		return invalid("give it 8Mbit or more", "a link of %d bytes per second is too slow", c.Rate)
 	case c.RTT < 0 || c.RTT > 2*relay.MaxDelay:
 		return invalid(fmt.Sprintf("use 0s to %v", 2*relay.MaxDelay), "invalid round trip of %v", c.RTT)
+	case c.Measure < 0:
+		return invalid("", "the speed cannot be measured for %v", c.Measure)
 	case c.BreakLink < 0 || c.BreakLink > MaxBreak:
 		return invalid(fmt.Sprintf("use up to %v", MaxBreak), "the link cannot be cut for %v", c.BreakLink)
 	case c.BreakLink > 0 && c.drain() < minBreakDrain:

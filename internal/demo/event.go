@@ -49,7 +49,10 @@ type Event struct {
 
 // About says what is shown.
 type About struct {
-	VMM string `json:"vmm"`
+	// Name is that of the folders which the run makes in /dev/shm and in the
+	// folder for temporary files. Its processes have LAZYMIG_DEMO=Name.
+	Name string `json:"name"`
+	VMM  string `json:"vmm"`
 	// Guest describes VMM and guest in some words.
 	Guest       string  `json:"guest"`
 	MemoryBytes uint64  `json:"memory_bytes"`

@@ -7,10 +7,10 @@ const (
 	// moved in a minute at the default rate.
 	MinMemory = 16 << 20
 	MaxMemory = 4 << 30
-	// DefaultMemory, DefaultRate and DefaultRTT make a move of about three
-	// seconds: long enough to watch.
-	DefaultMemory = 128 << 20
-	DefaultRate   = 50_000_000
+	// DefaultMemory, DefaultRate and DefaultRTT make a move of two or three
+	// seconds over a common network: long enough to watch.
+	DefaultMemory = 256 << 20
+	DefaultRate   = 125_000_000
 	DefaultRTT    = time.Millisecond
 
 	// minBreakDrain is how long the drain must take, at the least, for its
@@ -25,9 +25,8 @@ const (
 	MapCells = 512
 
 	// measureTime is how long the guest's speed is measured before the move
-	// and after it, settleTime how long it runs first.
+	// and after it. It runs a third of that first.
 	measureTime = 1500 * time.Millisecond
-	settleTime  = 500 * time.Millisecond
 	// sampleTime is how often speed and progress are told.
 	sampleTime = 200 * time.Millisecond
 	// bootBeats says that a guest runs.

@@ -200,14 +200,14 @@ func (r *run) ended(ctx context.Context) error {
 		return errors.New("a side has ended without a report")
 	}
 	_, to := r.guest.streams()
-	now := time.Now()
-	r.sample(now)
 	last, _ := to.Last()
 	d := &r.drain
-	r.report.DrainMS = milliseconds(now.Sub(d.began))
-	r.report.During = float64(last.Ops-d.ops) / now.Sub(d.began).Seconds()
+	took := time.Since(d.began)
+	r.report.DrainMS = milliseconds(took)
+	r.report.During = float64(last.Ops-d.ops) / took.Seconds()
 	r.report.BlackoutMS = milliseconds(r.report.Source.ResumedAt.Sub(r.report.Source.StoppedAt))
 	told := d.progress
+	told.SinceMS, told.Cut, told.Progress = r.report.DrainMS, false, finally(*r.report.Destination)
 	r.event(Event{Event: EventArrived, Progress: &told})
 	if r.cfg.BreakLink > 0 {
 		if err := r.stall(); err != nil {
@@ -215,6 +215,15 @@ func (r *run) ended(ctx context.Context) error {
 		}
 	}
 	return r.quiet(ctx)
+}
+
+// finally returns the progress that a report tells.
+func finally(r migrate.Report) migrate.Progress {
+	return migrate.Progress{
+		Total: r.PagesTotal, Zero: r.PagesZero, Cache: r.PagesCache, Demand: r.PagesDemand, Bulk: r.PagesBulk,
+		Discarded: r.PagesDiscarded, Poisoned: r.PagesPoisoned,
+		FaultP50: r.FaultUS.Remote.P50, FaultP99: r.FaultUS.Remote.P99,
+	}
 }
 
 // stall tells what the broken link did.

@@ -88,7 +88,7 @@ func (r *run) tell(ctx context.Context) error {
 
 func (r *run) about() *About {
 	return &About{
-		VMM: string(r.cfg.VMM), Guest: r.guest.about(), MemoryBytes: r.cfg.Memory,
+		Name: r.place.name, VMM: string(r.cfg.VMM), Guest: r.guest.about(), MemoryBytes: r.cfg.Memory,
 		LinkRate: r.cfg.Rate, LinkRTTMS: milliseconds(r.cfg.RTT), BreakMS: milliseconds(r.cfg.BreakLink),
 	}
 }
@@ -111,7 +111,7 @@ func (r *run) startGuest(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if r.report.Before, err = measure(ctx, from); err != nil {
+	if r.report.Before, err = measure(ctx, from, r.cfg.Measure); err != nil {
 		return fmt.Errorf("measure the guest's speed: %w", err)
 	}
 	r.event(Event{Event: EventRunning, Speed: r.report.Before})
@@ -141,7 +141,7 @@ func freePort() (netip.AddrPort, error) {
 func (r *run) verifyGuest(ctx context.Context) error {
 	_, to := r.guest.streams()
 	var err error
-	if r.report.After, err = measure(ctx, to); err != nil {
+	if r.report.After, err = measure(ctx, to, r.cfg.Measure); err != nil {
 		return fmt.Errorf("measure the guest's speed: %w", err)
 	}
 	r.event(Event{Event: EventVerifying, Speed: r.report.After})

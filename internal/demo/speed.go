@@ -12,13 +12,13 @@ import (
 var errSilent = errors.New("the guest's heartbeat stands still")
 
 // measure lets the guest settle and returns the page operations that it then
-// does in a second.
-func measure(ctx context.Context, s *heartbeat.Stream) (float64, error) {
-	if err := pause(ctx, settleTime); err != nil {
+// does in a second, by what it does in d.
+func measure(ctx context.Context, s *heartbeat.Stream, d time.Duration) (float64, error) {
+	if err := pause(ctx, d/3); err != nil {
 		return 0, err
 	}
 	first, ok := s.Last()
-	if err := pause(ctx, measureTime); err != nil {
+	if err := pause(ctx, d); err != nil {
 		return 0, err
 	}
 	last, _ := s.Last()
