@@ -133,8 +133,7 @@ func (s *story) stall(stall demo.Stall) {
 // report sums up.
 func (s *story) report(r demo.Report) {
 	if r.Outcome != demo.OutcomeVerified {
-		s.paper.keep()
-		s.paper.say("", "The demonstration was not finished. Everything that it made is removed.")
+		s.broken(r)
 		return
 	}
 	s.chapter("Report")
@@ -146,6 +145,14 @@ func (s *story) report(r demo.Report) {
 		}
 	}
 	s.paper.say("", "Everything that the demonstration made is removed again.")
+}
+
+// broken ends a story that did not come to its end. Why, an error says.
+func (s *story) broken(r demo.Report) {
+	s.paper.keep()
+	if s.about.Name != "" && r.Removed {
+		s.paper.say("", "The demonstration was not finished. Everything that it made is removed.")
+	}
 }
 
 // rows are the lines of the report.

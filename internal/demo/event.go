@@ -99,6 +99,8 @@ type Report struct {
 	Outcome string `json:"outcome"` // "verified" or "failed"
 	Error   string `json:"error,omitempty"`
 	Hint    string `json:"hint,omitempty"`
+	// Removed says that nothing of the run is left.
+	Removed bool `json:"removed"`
 
 	// BlackoutMS is from stop to resume, by the VMMs' time stamps: both hosts
 	// have one clock here. GapMS is the pause between two heartbeats.

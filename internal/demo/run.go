@@ -52,7 +52,9 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 	if err != nil && cfg.LogDir != "" {
 		err = errors.Join(err, r.saveLogs())
 	}
-	err = errors.Join(err, r.close())
+	closing := r.close()
+	r.report.Removed = closing == nil
+	err = errors.Join(err, closing)
 	r.conclude(err)
 	return r.report, err
 }
