@@ -35,7 +35,7 @@ func (s *story) tell(e demo.Event) error {
 		s.begin(*e.About)
 	case demo.EventRunning:
 		s.before = e.Speed
-		s.say("It does %s page operations in a second.", amount(e.Speed))
+		s.say("It does %s page operations in a second. Its vCPU is %s.", amount(e.Speed), e.VCPU)
 	case demo.EventSwitch:
 		s.chapter("2. The switch. Registers and devices go over, the memory stays.")
 	case demo.EventSwitched:

@@ -96,9 +96,15 @@ func availableMemory() (uint64, error) {
 	return 0, errors.New("find how much memory is free: /proc/meminfo does not say it")
 }
 
-// checkUserfaultfd fails if this user may not trap the guest's faults.
-func checkUserfaultfd(Config) error {
+// checkUserfaultfd fails if this user may not trap the guest's faults. For the
+// microvm those of user mode are enough, which every user may have.
+func checkUserfaultfd(cfg Config) error {
 	handle, err := uffd.Open()
+	hint := "run it as root, or as root: setfacl -m u:$USER:rw /dev/userfaultfd; or use --vmm microvm, which needs no more than an ordinary user has"
+	if err != nil && cfg.VMM != QEMU {
+		handle, err = uffd.OpenUserMode()
+		hint = "in a container: allow the system call userfaultfd (docker: --security-opt seccomp=unconfined); else run it as root"
+	}
 	switch {
 	case err == nil:
 		return handle.Close()
@@ -110,7 +116,7 @@ func checkUserfaultfd(Config) error {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return &Error{
 			text: "this user may not use userfaultfd, by which pages that are missing are found",
-			hint: "run it as root, or as root: setfacl -m u:$USER:rw /dev/userfaultfd (or sysctl vm.unprivileged_userfaultfd=1)",
+			hint: hint,
 		}
 	}
 	return err

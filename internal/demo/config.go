@@ -24,7 +24,7 @@ const (
 // Config says what to show. Zero values take the default that their comment
 // names.
 type Config struct {
-	// VMM runs the guest. Default Auto.
+	// VMM runs the guest. Default Auto, which is the microvm.
 	VMM VMM
 	// Memory is the guest's RAM in bytes, whole MiB. Default DefaultMemory.
 	Memory uint64

@@ -10,7 +10,7 @@ import (
 const (
 	// EventBegin has About: what will be shown.
 	EventBegin = "begin"
-	// EventRunning: the guest runs at the source, with Speed.
+	// EventRunning: the guest runs at the source, with Speed and VCPU.
 	EventRunning = "running"
 	// EventSwitch: the guest is about to be switched over.
 	EventSwitch = "switch"
@@ -40,6 +40,7 @@ type Event struct {
 
 	About    *About    `json:"about,omitempty"`
 	Speed    float64   `json:"operations_per_second,omitempty"`
+	VCPU     string    `json:"vcpu,omitempty"`
 	GapMS    float64   `json:"heartbeat_gap_ms,omitempty"`
 	Progress *Progress `json:"progress,omitempty"`
 	Stall    *Stall    `json:"stall,omitempty"`
@@ -53,7 +54,7 @@ type About struct {
 	// folder for temporary files. Its processes have LAZYMIG_DEMO=Name.
 	Name string `json:"name"`
 	VMM  string `json:"vmm"`
-	// Guest describes VMM and guest in some words.
+	// Guest describes the guest in some words.
 	Guest       string  `json:"guest"`
 	MemoryBytes uint64  `json:"memory_bytes"`
 	LinkRate    uint64  `json:"link_bytes_per_second"`

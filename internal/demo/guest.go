@@ -9,10 +9,12 @@ import (
 // guest is the VM that moves: a process at the source, and the place and the
 // command line for one at the destination. Its VMM is the microvm or QEMU.
 type guest interface {
-	// about describes VMM and guest in some words.
-	about() string
+	// about names the VMM, and describes the guest in some words.
+	about() (vmm VMM, guest string)
 	// start runs the guest at the source. It returns when it beats.
 	start(ctx context.Context) error
+	// vcpu describes what runs the guest's vCPU, once it is started.
+	vcpu() string
 	// monitor returns the arguments by which `lazymig send` finds the guest.
 	monitor() []string
 	// command returns the VMM's command line at the destination.
@@ -28,5 +30,8 @@ type guest interface {
 
 // newGuest makes places for a guest of the configured kind. Nothing runs yet.
 func newGuest(ctx context.Context, cfg Config, place *workplace, beats *heartbeat.Recorder) (guest, error) {
-	return newQEMU(ctx, cfg, place, beats)
+	if cfg.VMM == QEMU {
+		return newQEMU(ctx, cfg, place, beats)
+	}
+	return newMicrovm(cfg, place, beats)
 }

@@ -3,10 +3,10 @@ package demo
 import "time"
 
 const (
-	// MinMemory holds a guest and still takes a moment to move; MaxMemory is
-	// moved in a minute at the default rate.
+	// MinMemory still takes a moment to move. MaxMemory is what the microvm
+	// has at most; it moves in a quarter of a minute at the default rate.
 	MinMemory = 16 << 20
-	MaxMemory = 4 << 30
+	MaxMemory = 2 << 30
 	// DefaultMemory, DefaultRate and DefaultRTT make a move of two or three
 	// seconds over a common network: long enough to watch.
 	DefaultMemory = 256 << 20

@@ -51,7 +51,11 @@ func newQEMU(ctx context.Context, cfg Config, place *workplace, beats *heartbeat
 	return q, nil
 }
 
-func (q *qemuGuest) about() string { return "stock QEMU, emulated processor, Linux guest" }
+func (q *qemuGuest) about() (vmm VMM, guest string) {
+	return QEMU, "one vCPU, Linux under stock QEMU"
+}
+
+func (q *qemuGuest) vcpu() string { return "emulated by QEMU" }
 
 func (q *qemuGuest) start(ctx context.Context) error {
 	if err := q.from.Start(); err != nil {

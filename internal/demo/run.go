@@ -89,8 +89,9 @@ func (r *run) tell(ctx context.Context) error {
 }
 
 func (r *run) about() *About {
+	vmm, guest := r.guest.about()
 	return &About{
-		Name: r.place.name, VMM: string(r.cfg.VMM), Guest: r.guest.about(), MemoryBytes: r.cfg.Memory,
+		Name: r.place.name, VMM: string(vmm), Guest: guest, MemoryBytes: r.cfg.Memory,
 		LinkRate: r.cfg.Rate, LinkRTTMS: milliseconds(r.cfg.RTT), BreakMS: milliseconds(r.cfg.BreakLink),
 	}
 }
@@ -116,7 +117,7 @@ func (r *run) startGuest(ctx context.Context) error {
 	if r.report.Before, err = measure(ctx, from, r.cfg.Measure); err != nil {
 		return fmt.Errorf("measure the guest's speed: %w", err)
 	}
-	r.event(Event{Event: EventRunning, Speed: r.report.Before})
+	r.event(Event{Event: EventRunning, Speed: r.report.Before, VCPU: r.guest.vcpu()})
 	return nil
 }
 
