@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/lazymig/lazymig/internal/demo"
@@ -119,19 +120,19 @@ func faults(p *demo.Progress) string {
 }
 
 // bars shows how the speed has developed, each bar a sample, the highest one
-// the speed before the move.
+// the speed before the move. The scale is logarithmic: a page that is fetched
+// takes a thousand times longer than one that is there.
 func (s *story) bars() string {
 	const levels = "▁▂▃▄▅▆▇█"
 	var text strings.Builder
-	text.WriteString("speed since the switch ")
+	text.WriteString("speed, logarithmic: ")
 	for _, speed := range s.speeds[max(0, len(s.speeds)-speeds):] {
-		level := int(speed / max(s.before, 1) * 8)
-		switch {
-		case speed == 0:
+		if speed == 0 {
 			text.WriteString(s.paper.paint(red, "_"))
-		default:
-			text.WriteRune([]rune(levels)[min(max(level, 0), 7)])
+			continue
 		}
+		level := int(8 * math.Log(max(speed, 1)) / math.Log(max(s.before, 2)))
+		text.WriteRune([]rune(levels)[min(level, 7)])
 	}
 	return text.String()
 }

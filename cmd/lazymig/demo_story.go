@@ -14,6 +14,7 @@ type story struct {
 	paper  *paper
 	about  demo.About
 	before float64 // the guest's speed
+	vcpu   string
 	speeds []float64
 	told   time.Duration // of the last plain line of progress
 	shown  *demo.Progress
@@ -35,6 +36,7 @@ func (s *story) tell(e demo.Event) error {
 		s.begin(*e.About)
 	case demo.EventRunning:
 		s.before = e.Speed
+		s.vcpu = e.VCPU
 		s.say("It does %s page operations in a second. Its vCPU is %s.", amount(e.Speed), e.VCPU)
 	case demo.EventSwitch:
 		s.chapter("2. The switch. Registers and devices go over, the memory stays.")
@@ -54,9 +56,12 @@ func (s *story) tell(e demo.Event) error {
 	case demo.EventStall:
 		s.stall(*e.Stall)
 	case demo.EventVerifying:
-		s.chapter("4. The verification. The guest reads its memory back.")
+		s.chapter("4. The verification. Every byte is compared with what it must be.")
+		if e.VCPU != s.vcpu {
+			s.say("(At the destination its vCPU is %s: speeds do not compare.)", e.VCPU)
+		}
 	case demo.EventVerified:
-		s.say("%s pages read, %d wrong. %s heartbeats came, none is missing, none came twice.",
+		s.say("%s pages compared, %d wrong. %s heartbeats came, none is missing, none came twice.",
 			count(e.Verified.Pages), e.Verified.Wrong, count(e.Verified.Beats))
 	case demo.EventReport:
 		s.report(*e.Report)

@@ -404,7 +404,7 @@ func TestDemoKilled(t *testing.T) {
 // `make e2e-full`.
 func TestDemoLoop(t *testing.T) {
 	runs := repeats(20, 1000)
-	r := startDemo(t, append(quick, "--repeat", fmt.Sprint(runs), "--log-dir", filepath.Join(t.TempDir(), "logs"))...)
+	r := startDemo(t, "--memory", "16MiB", "--measure", "50ms", "--repeat", fmt.Sprint(runs), "--log-dir", filepath.Join(t.TempDir(), "logs"))
 	verified, early, late := 0, 0, 0
 	var names []string
 	begun := time.Now()

@@ -31,7 +31,8 @@ func (h harness) Run() int { return bench.Main(h.tests) }
 // TestMain lets the test binary be lazymig when it is called by that name, so
 // that scripts, tests (by way of PATH) and lazymig itself, which starts its
 // engine and keeper from its own file, all run what is tested. Called
-// lazymig-pretend it has an engine that moves nothing.
+// lazymig-pretend it has an engine that moves nothing, called lazymig-confined
+// it may not call userfaultfd.
 func TestMain(m *testing.M) {
 	if os.Getenv("GORACE") == "" {
 		os.Setenv("GORACE", noRaceSleep) // for child processes
@@ -40,6 +41,12 @@ func TestMain(m *testing.M) {
 		"lazymig":         func() { os.Exit(run(os.Args[1:])) },
 		"lazymig-pretend": func() { os.Exit(pretend(os.Args[1:])) },
 		"lazymig-vmm":     func() { os.Exit(testVMM(os.Args[1:])) },
+		"lazymig-confined": func() {
+			if err := forbidUserfaultfd(); err != nil {
+				panic(err)
+			}
+			os.Exit(run(os.Args[1:]))
+		},
 	})
 }
 

@@ -25,8 +25,8 @@ const (
 	EventStall = "stall"
 	// EventArrived: the destination needs the source no more, with Progress.
 	EventArrived = "arrived"
-	// EventVerifying: the guest is being verified. EventVerified: with
-	// Verified.
+	// EventVerifying: the guest is being verified, with Speed and VCPU.
+	// EventVerified: with Verified.
 	EventVerifying = "verifying"
 	EventVerified  = "verified"
 	// EventReport is the last, with Report.

@@ -13,8 +13,8 @@ type guest interface {
 	about() (vmm VMM, guest string)
 	// start runs the guest at the source. It returns when it beats.
 	start(ctx context.Context) error
-	// vcpu describes what runs the guest's vCPU, once it is started.
-	vcpu() string
+	// vcpu describes what runs the guest's vCPU at a host where it has run.
+	vcpu(ctx context.Context, host string) (string, error)
 	// monitor returns the arguments by which `lazymig send` finds the guest.
 	monitor() []string
 	// command returns the VMM's command line at the destination.

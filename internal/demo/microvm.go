@@ -20,7 +20,6 @@ type microvmGuest struct {
 	cfg    Config
 	place  *workplace
 	ports  map[string]*port
-	accel  string // of the vCPU at the source
 	exited chan struct{}
 }
 
@@ -82,7 +81,7 @@ func (m *microvmGuest) start(ctx context.Context) error {
 	return m.await(ctx, logPath)
 }
 
-// await waits until the guest beats, and asks the VMM what its vCPU is.
+// await waits until the guest beats.
 func (m *microvmGuest) await(ctx context.Context, log string) error {
 	waiting, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -94,19 +93,16 @@ func (m *microvmGuest) await(ctx context.Context, log string) error {
 		case <-waiting.Done():
 		}
 	}()
-	if _, err := m.ports[source].stream.Wait(waiting, 1); err != nil {
-		return err
-	}
-	status, err := microvm.Ask(ctx, m.control(source))
-	m.accel = string(status.Accel)
+	_, err := m.ports[source].stream.Wait(waiting, 1)
 	return err
 }
 
-func (m *microvmGuest) vcpu() string {
-	if m.accel == string(microvm.AccelKVM) {
-		return "KVM"
+func (m *microvmGuest) vcpu(ctx context.Context, host string) (string, error) {
+	status, err := microvm.Ask(ctx, m.control(host))
+	if status.Accel == microvm.AccelKVM {
+		return "KVM's", err
 	}
-	return "native code, without KVM"
+	return "native code, without KVM", err
 }
 
 func (m *microvmGuest) verify(ctx context.Context) (pages, wrong uint64, err error) {

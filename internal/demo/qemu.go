@@ -55,7 +55,7 @@ func (q *qemuGuest) about() (vmm VMM, guest string) {
 	return QEMU, "one vCPU, Linux under stock QEMU"
 }
 
-func (q *qemuGuest) vcpu() string { return "emulated by QEMU" }
+func (q *qemuGuest) vcpu(context.Context, string) (string, error) { return "emulated by QEMU", nil }
 
 func (q *qemuGuest) start(ctx context.Context) error {
 	if err := q.from.Start(); err != nil {

@@ -110,15 +110,16 @@ func (r *run) startGuest(ctx context.Context) error {
 		return fmt.Errorf("start the guest: %w", err)
 	}
 	from, _ := r.guest.streams()
-	if _, err := from.Wait(booting, bootBeats); err != nil {
+	_, err := from.Wait(booting, bootBeats)
+	if err != nil {
 		return err
 	}
-	var err error
 	if r.report.Before, err = measure(ctx, from, r.cfg.Measure); err != nil {
 		return fmt.Errorf("measure the guest's speed: %w", err)
 	}
-	r.event(Event{Event: EventRunning, Speed: r.report.Before, VCPU: r.guest.vcpu()})
-	return nil
+	vcpu, err := r.guest.vcpu(ctx, source)
+	r.event(Event{Event: EventRunning, Speed: r.report.Before, VCPU: vcpu})
+	return err
 }
 
 // openPath makes the network between the hosts, with a free port at its end.
@@ -147,7 +148,11 @@ func (r *run) verifyGuest(ctx context.Context) error {
 	if r.report.After, err = measure(ctx, to, r.cfg.Measure); err != nil {
 		return fmt.Errorf("measure the guest's speed: %w", err)
 	}
-	r.event(Event{Event: EventVerifying, Speed: r.report.After})
+	vcpu, err := r.guest.vcpu(ctx, destination)
+	if err != nil {
+		return err
+	}
+	r.event(Event{Event: EventVerifying, Speed: r.report.After, VCPU: vcpu})
 	verifying, cancel := context.WithTimeoutCause(ctx, verifyTimeout, fmt.Errorf("it took more than %v", verifyTimeout))
 	defer cancel()
 	v := &Verified{}
