@@ -84,7 +84,7 @@ func (c Config) validated() (Config, error) {
 
 func (c Config) check() error {
 	invalid := func(hint, format string, args ...any) error {
-		return &Error{err: ErrConfig, text: fmt.Sprintf(format, args...), hint: hint}
+		return &Error{kind: ErrConfig, text: fmt.Sprintf(format, args...), hint: hint}
 	}
 	least := c.leastMemory()
 	switch {

@@ -8,24 +8,30 @@ var ErrConfig = errors.New("invalid configuration")
 
 // Error is a failure with something to do about it.
 type Error struct {
-	err  error
-	text string
-	hint string
+	text  string
+	hint  string
+	cause error // told behind the text; nil if there is none
+	kind  error // a sentinel that is not told, or nil
 }
 
 // Error returns the text and, if there is one, the cause.
 func (e *Error) Error() string {
-	if e.err == nil || e.err == ErrConfig {
+	if e.cause == nil {
 		return e.text
 	}
-	if e.text == "" {
-		return e.err.Error()
-	}
-	return e.text + ": " + e.err.Error()
+	return e.text + ": " + e.cause.Error()
 }
 
-// Unwrap returns the cause.
-func (e *Error) Unwrap() error { return e.err }
+// Unwrap returns cause and kind.
+func (e *Error) Unwrap() []error {
+	var errs []error
+	for _, err := range []error{e.cause, e.kind} {
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errs
+}
 
 // Hint says what to do.
 func (e *Error) Hint() string { return e.hint }

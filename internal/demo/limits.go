@@ -27,6 +27,8 @@ const (
 	// measureTime is how long the guest's speed is measured before the move
 	// and after it. It runs a third of that first.
 	measureTime = 1500 * time.Millisecond
+	// silentTimeout is how long a guest that runs may be silent.
+	silentTimeout = 10 * time.Second
 	// sampleTime is how often speed and progress are told.
 	sampleTime = 200 * time.Millisecond
 	// bootBeats says that a guest runs.

@@ -28,13 +28,13 @@ const qemuHint = "as root: apt-get install qemu-system-x86 gcc libc6-dev busybox
 
 func newQEMU(ctx context.Context, cfg Config, place *workplace, beats *heartbeat.Recorder) (guest, error) {
 	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
-		return nil, &Error{err: err, text: "find QEMU", hint: qemuHint}
+		return nil, &Error{cause: err, text: "find QEMU", hint: qemuHint}
 	}
 	ctx, cancel := context.WithTimeout(ctx, bootTimeout)
 	defer cancel()
 	image, err := vmguest.Build(ctx)
 	if err != nil {
-		return nil, &Error{err: err, text: "build the Linux guest", hint: qemuHint}
+		return nil, &Error{cause: err, text: "build the Linux guest", hint: qemuHint}
 	}
 	q := &qemuGuest{memory: cfg.Memory}
 	config := vm.Config{

@@ -17,15 +17,23 @@ func measure(ctx context.Context, s *heartbeat.Stream, d time.Duration) (float64
 	if err := pause(ctx, d/3); err != nil {
 		return 0, err
 	}
-	first, ok := s.Last()
+	first, err := next(ctx, s)
+	if err != nil {
+		return 0, err
+	}
 	if err := pause(ctx, d); err != nil {
 		return 0, err
 	}
-	last, _ := s.Last()
-	if !ok || last.Sequence == first.Sequence {
-		return 0, errSilent
-	}
-	return rate(first, last), nil
+	last, err := next(ctx, s)
+	return rate(first, last), err
+}
+
+// next waits for a beat. On a busy machine the guest may not have run for a
+// while.
+func next(ctx context.Context, s *heartbeat.Stream) (heartbeat.Beat, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, silentTimeout, errSilent)
+	defer cancel()
+	return s.Wait(ctx, 1)
 }
 
 func rate(from, to heartbeat.Beat) float64 {
