@@ -83,8 +83,12 @@ func (s *story) chapter(format string, args ...any) {
 
 func (s *story) begin(about demo.About) {
 	*s = story{paper: s.paper, about: about}
-	text := fmt.Sprintf("A running virtual machine moves to another host. Both hosts are this machine; the link between them is simulated: %s, %s for a round trip. QUIC, mutual TLS 1.3, keys made for this run.",
-		rateText(about.LinkRate), duration(about.LinkRTTMS))
+	delay := "no delay"
+	if about.LinkRTTMS > 0 {
+		delay = duration(about.LinkRTTMS) + " for a round trip"
+	}
+	text := fmt.Sprintf("A running virtual machine moves to another host. Both hosts are this machine; the link between them is simulated: %s, %s. QUIC, mutual TLS 1.3, keys made for this run.",
+		rateText(about.LinkRate), delay)
 	s.paper.say(wrap(text, lineWidth)...)
 	s.chapter("1. A guest runs at the source.")
 	s.say("%s of memory, %s. It changes page after page, and counts.", wholeText(about.MemoryBytes), about.Guest)
@@ -174,10 +178,17 @@ func (s *story) rows(r demo.Report) [][2]string {
 		{"operations/s", fmt.Sprintf("%s before, %s while the memory came, %s after", amount(r.Before), amount(r.During), amount(r.After))},
 		{"verified", fmt.Sprintf("%s pages, %d wrong", count(r.Verified.Pages), r.Verified.Wrong)},
 	}
-	if r.Stall != nil {
-		rows = append(rows, [2]string{"link lost and found", fmt.Sprintf("%d times", to.Reconnects)})
+	if to.Reconnects > 0 {
+		rows = append(rows, [2]string{"link lost and found", times(to.Reconnects)})
 	}
 	return rows
+}
+
+func times(n uint64) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
 }
 
 func waits(f migrate.Latencies) string {

@@ -126,7 +126,8 @@ func (c Config) leastMemory() uint64 {
 
 // timeout bounds a move.
 func (c Config) timeout() time.Duration {
-	return moveTimeout + time.Duration(float64(c.drain())/slowest) + c.BreakLink
+	trips := time.Duration(c.Memory / leastPerTrip)
+	return moveTimeout + time.Duration(float64(c.drain())/slowest) + trips*c.RTT + c.BreakLink
 }
 
 // mib returns a size for people.

@@ -41,8 +41,10 @@ const (
 	listenTimeout = 30 * time.Second
 	// moveTimeout bounds a move beside what its bytes and a broken link take.
 	moveTimeout = time.Minute
-	// slowest is the part of the link's rate that a move has at the least.
-	slowest = 0.1
+	// slowest is the part of the link's rate that a move has at the least, and
+	// leastPerTrip how many bytes move in a round trip.
+	slowest      = 0.1
+	leastPerTrip = 1 << 20
 	// verifyTimeout bounds the verification of a guest.
 	verifyTimeout = time.Minute
 	// endTimeout bounds the wait for processes that end by themselves.
