@@ -82,6 +82,9 @@ func TestCheck(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := NewRecorder()
 				feed(t, r.Stream(), c.text)
+				if err := r.CheckGuest(); (err == nil) != (c.want == "" || strings.Contains(c.want, "ahead")) {
+					t.Errorf("without the host's clock: error %v, want %q", err, c.want)
+				}
 				err := r.Check()
 				if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 					t.Errorf("error %v, want %q", err, c.want)

@@ -20,8 +20,9 @@ import (
 	"github.com/lazymig/lazymig/uffd"
 )
 
-// quick makes a demonstration short: what it shows is not the point here.
-var quick = []string{"--memory", "64MiB", "--measure", "100ms"}
+// quick makes a demonstration short: a drain of a second and a half, in the
+// middle of which a link can be cut.
+var quick = []string{"--memory", "64MiB", "--bandwidth", "300Mbit", "--measure", "100ms"}
 
 // requireDemo skips a test where this user may not trap faults.
 func requireDemo(t *testing.T) {
@@ -37,7 +38,8 @@ func requireDemo(t *testing.T) {
 func demoCommand(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	requireDemo(t)
-	cmd := exec.CommandContext(t.Context(), "lazymig", append([]string{"demo"}, args...)...)
+	args = append(append([]string{"demo"}, quick...), args...) // the last one of a flag counts
+	cmd := exec.CommandContext(t.Context(), "lazymig", args...)
 	cmd.Env = append(os.Environ(), "GORACE="+noRaceSleep, "TERM=xterm")
 	return cmd
 }
@@ -161,6 +163,7 @@ func TestDemo(t *testing.T) {
 			args := []string{"--vmm", vmm}
 			if vmm == "qemu" {
 				requireQEMU(t)
+				args = append(args, "--memory", "256MiB", "--bandwidth", "1Gbit")
 			}
 			events := startDemo(t, args...).rest(0)
 			var kinds []string
@@ -238,7 +241,7 @@ func requireQEMU(t *testing.T) {
 // TestDemoBreak cuts the link in the middle of the drain.
 func TestDemoBreak(t *testing.T) {
 	const cut = 2 * time.Second
-	events := startDemo(t, "--measure", "100ms", "--break-link", cut.String()).rest(0)
+	events := startDemo(t, "--break-link", cut.String()).rest(0)
 	seen := map[string]int{}
 	for _, e := range events {
 		seen[e.Event]++
@@ -256,7 +259,7 @@ func TestDemoBreak(t *testing.T) {
 // TestDemoPlain checks what a demonstration writes into a file: lines that fit,
 // and nothing for terminals.
 func TestDemoPlain(t *testing.T) {
-	out, err := demoCommand(t, "--measure", "100ms").Output()
+	out, err := demoCommand(t).Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -292,7 +295,7 @@ func checkStory(t *testing.T, text string) {
 // map stays where it is, nothing is drawn twice, nothing wraps.
 func TestDemoTerminal(t *testing.T) {
 	frames, maps := 0, map[string]bool{}
-	s, err := onTerminal(demoCommand(t, "--measure", "100ms"), paperColumns, paperRows, func(s *screen) {
+	s, err := onTerminal(demoCommand(t), paperColumns, paperRows, func(s *screen) {
 		text := s.String()
 		if n := strings.Count(text, ". missing"); n > 1 {
 			t.Errorf("the map is there %d times:\n%s", n, text)
@@ -323,7 +326,7 @@ func TestDemoInterrupted(t *testing.T) {
 	}
 	for i, kind := range kinds {
 		t.Run(kind, func(t *testing.T) {
-			r := startDemo(t, "--measure", "100ms", "--break-link", "1s")
+			r := startDemo(t, "--break-link", "1s")
 			r.until(kind)
 			if err := r.cmd.Process.Signal(signals[i%len(signals)]); err != nil {
 				t.Fatal(err)
@@ -336,13 +339,13 @@ func TestDemoInterrupted(t *testing.T) {
 		})
 	}
 	t.Run("pipe", func(t *testing.T) {
-		r := startDemo(t, "--measure", "100ms", "--break-link", "1s")
+		r := startDemo(t, "--break-link", "1s")
 		r.until(demo.EventProgress)
 		r.out.Close()
 		r.ends(1)
 	})
 	t.Run("terminal", func(t *testing.T) {
-		cmd, stopped := demoCommand(t, "--measure", "100ms"), false
+		cmd, stopped := demoCommand(t), false
 		s, err := onTerminal(cmd, 80, 24, func(s *screen) {
 			if !stopped && strings.Contains(s.String(), ". missing") {
 				stopped = true
@@ -371,14 +374,14 @@ func TestDemoKilled(t *testing.T) {
 	if len(demoLeft(r.name)) < 2 {
 		t.Fatalf("a killed demonstration left %q", demoLeft(r.name))
 	}
-	startDemo(t, quick...).rest(0)
+	startDemo(t).rest(0)
 	if left := demoLeft(r.name); len(left) > 0 {
 		t.Errorf("the next one left %q of it", left)
 	}
 
 	for _, role := range []string{"receive", "send", "engine", "microvm"} {
 		t.Run(role, func(t *testing.T) {
-			r := startDemo(t, "--measure", "100ms", "--break-link", "1s")
+			r := startDemo(t, "--break-link", "1s")
 			r.until(demo.EventCut)
 			killed := 0
 			for _, process := range demoLeft(r.name) {

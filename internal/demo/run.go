@@ -163,7 +163,7 @@ func (r *run) verifyGuest(ctx context.Context) error {
 	if v.Wrong > 0 || v.Pages == 0 {
 		return fmt.Errorf("verify the guest: %d of %d pages are wrong", v.Wrong, v.Pages)
 	}
-	if err := r.beats.Check(); err != nil {
+	if err := r.beats.CheckGuest(); err != nil {
 		return err
 	}
 	if err := r.seen(v); err != nil {
