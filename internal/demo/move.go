@@ -165,7 +165,7 @@ func (r *run) switched() error {
 
 // sample tells how far the memory is and how fast the guest.
 func (r *run) sample(now time.Time) {
-	if r.drain.began.IsZero() {
+	if r.drain.began.IsZero() || r.drain.progress.Map == nil {
 		return
 	}
 	_, to := r.guest.streams()
