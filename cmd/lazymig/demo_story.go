@@ -132,7 +132,8 @@ func (s *story) arrived(p *demo.Progress) {
 func (s *story) stall(stall demo.Stall) {
 	switch {
 	case stall.AfterMS == 0:
-		s.say("The link was cut for %s. The guest needed nothing of it meanwhile.", duration(stall.CutMS))
+		s.say("The link was cut for %s. The guest did not wait for it in the end; its longest pause was %s.",
+			duration(stall.CutMS), duration(stall.StalledMS))
 	default:
 		s.say("The link was cut for %s. At the longest the guest did nothing for %s. It went on by itself, %s after the link was whole.",
 			duration(stall.CutMS), duration(stall.StalledMS), duration(stall.AfterMS))

@@ -29,6 +29,9 @@ const (
 	measureTime = 1500 * time.Millisecond
 	// silentTimeout is how long a guest that runs may be silent.
 	silentTimeout = 10 * time.Second
+	// stillTime without a page operation is a guest that stands still, not one
+	// that is slow.
+	stillTime = 100 * time.Millisecond
 	// sampleTime is how often speed and progress are told.
 	sampleTime = 200 * time.Millisecond
 	// bootBeats says that a guest runs.
@@ -37,6 +40,10 @@ const (
 	// bootTimeout bounds the boot of a guest: an emulated one takes seconds,
 	// and its kernel may have to be downloaded first.
 	bootTimeout = 3 * time.Minute
+	// lowestPort is the lowest port for the destination, above those of common
+	// services. portTries bounds the search for one that is free.
+	lowestPort = 20_000
+	portTries  = 100
 	// listenTimeout bounds the start of `lazymig receive`.
 	listenTimeout = 30 * time.Second
 	// moveTimeout bounds a move beside what its bytes and a broken link take.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -129,16 +128,6 @@ func (r *run) openPath() (listen netip.AddrPort, err error) {
 	}
 	r.path, err = relay.Start(relay.Config{Server: listen, Rate: r.cfg.Rate, Delay: r.cfg.RTT / 2})
 	return listen, err
-}
-
-// freePort returns a UDP port of 127.0.0.1 that nobody uses.
-func freePort() (netip.AddrPort, error) {
-	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		return netip.AddrPort{}, err
-	}
-	address := conn.LocalAddr().(*net.UDPAddr).AddrPort()
-	return address, conn.Close()
 }
 
 // verifyGuest has the guest check its memory, and checks its heartbeat.

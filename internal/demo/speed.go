@@ -75,7 +75,8 @@ func (m *speedometer) look(s *heartbeat.Stream, now time.Time) float64 {
 }
 
 // standstill finds the longest time from begin on in which a guest did no page
-// operation, and the first one that it did behind whole.
+// operation, and how long behind whole it went on if it stood still then; else
+// after is 0.
 func standstill(beats []heartbeat.Beat, begin, whole time.Time) (longest, after time.Duration) {
 	var ops uint64
 	at := begin
@@ -85,10 +86,10 @@ func standstill(beats []heartbeat.Beat, begin, whole time.Time) (longest, after 
 		}
 		if b.Received.After(begin) {
 			longest = max(longest, b.Received.Sub(at))
-			at = b.Received
-			if after == 0 && b.Received.After(whole) {
+			if !at.After(whole) && b.Received.After(whole) && whole.Sub(at) >= stillTime {
 				after = b.Received.Sub(whole)
 			}
+			at = b.Received
 		}
 		ops = b.Ops
 	}
