@@ -56,7 +56,7 @@ func (s *story) tell(e demo.Event) error {
 	case demo.EventStall:
 		s.stall(*e.Stall)
 	case demo.EventVerifying:
-		s.chapter("4. The verification. Every byte is compared with what it must be.")
+		s.chapter("4. The verification. Pages are compared with what they must hold, every byte.")
 		if e.VCPU != s.vcpu {
 			s.say("(At the destination its vCPU is %s: speeds do not compare.)", e.VCPU)
 		}
@@ -196,8 +196,8 @@ func waits(f migrate.Latencies) string {
 	if f.Count == 0 {
 		return "none"
 	}
-	return fmt.Sprintf("%s: %s ms median, %s ms p99, %s ms longest",
-		count(f.Count), milliseconds(f.P50), milliseconds(f.P99), milliseconds(f.Max))
+	return fmt.Sprintf("%s: %s ms median, %s ms p99, %s longest",
+		count(f.Count), milliseconds(f.P50), milliseconds(f.P99), duration(float64(f.Max)/1000))
 }
 
 // wholeText returns a size that is whole KiB, MiB or GiB most often.
