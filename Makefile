@@ -42,10 +42,19 @@ GUESTS := ./cmd/... ./bench/...
 OTHERS  = $$($(GO) list ./... | grep -v -e '/cmd/' -e '/bench')
 
 .NOTPARALLEL:
-.PHONY: build man completions install uninstall deb test check fuzz deps tools e2e-full clean
+.PHONY: build demo demo-text man completions install uninstall deb test check fuzz deps tools e2e-full clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o '$(OUT)/bin/lazymig' ./cmd/lazymig
+
+## demo: shows a migration on this machine, no root needed. DEMO='--break-link 5s' adds flags.
+demo: build
+	@'$(OUT)/bin/lazymig' demo $(DEMO)
+
+## demo-text: records it for docs/demo.txt.
+demo-text: build
+	'$(OUT)/bin/lazymig' demo --break-link 5s > docs/demo.txt.new
+	mv docs/demo.txt.new docs/demo.txt
 
 ## man: the manual pages, made from the commands.
 man: build

@@ -55,6 +55,7 @@ var allowed = map[string][]string{
 	"examples":          {},
 	"internal/install":  {},
 	"internal/manpages": {"github.com/spf13/cobra", "github.com/spf13/pflag"},
+	"internal/demo":     {"*", "!./cmd/...", "!./internal/agent/..."},
 
 	"bench":       {"*", "!./cmd/..."},
 	"cmd/lazymig": {"*"},

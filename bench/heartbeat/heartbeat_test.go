@@ -82,6 +82,9 @@ func TestCheck(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := NewRecorder()
 				feed(t, r.Stream(), c.text)
+				if err := r.CheckGuest(); (err == nil) != (c.want == "" || strings.Contains(c.want, "ahead")) {
+					t.Errorf("without the host's clock: error %v, want %q", err, c.want)
+				}
 				err := r.Check()
 				if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 					t.Errorf("error %v, want %q", err, c.want)
@@ -94,6 +97,9 @@ func TestCheck(t *testing.T) {
 func TestServeAndWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := NewRecorder().Stream()
+		if last, ok := s.Last(); ok {
+			t.Errorf("a last beat before the first: %+v", last)
+		}
 		reader, writer := io.Pipe()
 		go s.Serve(reader)
 		got := make(chan Beat)
@@ -113,6 +119,9 @@ func TestServeAndWait(t *testing.T) {
 		}
 		if b := <-got; b.Sequence != 4 {
 			t.Errorf("waited until beat %d, want 4", b.Sequence)
+		}
+		if last, ok := s.Last(); !ok || last.Sequence != 4 {
+			t.Errorf("the last beat is %+v, %v, want 4", last, ok)
 		}
 		if rate := s.Rate(); rate < 999 || rate > 1001 {
 			t.Errorf("rate %v, want 1000", rate)

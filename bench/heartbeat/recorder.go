@@ -128,6 +128,17 @@ func (r *Recorder) Beats() ([]Beat, error) {
 	return all, errors.Join(problems...)
 }
 
+// Last returns the newest line of this stream, its first excepted, or false if
+// there is none.
+func (s *Stream) Last() (Beat, bool) {
+	s.recorder.mu.Lock()
+	defer s.recorder.mu.Unlock()
+	if len(s.beats) == 0 {
+		return Beat{}, false
+	}
+	return s.beats[len(s.beats)-1], true
+}
+
 // Wait returns when n more lines have come whole from this stream, which says
 // that the guest runs there, and returns the last of them.
 func (s *Stream) Wait(ctx context.Context, n int) (Beat, error) {

@@ -81,7 +81,7 @@ func (v *VM) backend(id string, i int, b Backend) string {
 }
 
 func (v *VM) ramPath(i int) string {
-	return fmt.Sprintf("/dev/shm/%s-ram%d", v.name, i)
+	return filepath.Join(v.config.RAMDir, fmt.Sprintf("%s-ram%d", v.name, i))
 }
 
 // RAMFiles returns the paths of the RAM files that the command line names.

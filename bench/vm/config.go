@@ -3,6 +3,7 @@ package vm
 import (
 	"fmt"
 	"net"
+	"os"
 
 	"github.com/lazymig/lazymig/bench/guest"
 	"github.com/lazymig/lazymig/bench/heartbeat"
@@ -56,6 +57,9 @@ type Config struct {
 	Side link.Side
 	// Paused leaves the guest stopped at its start.
 	Paused bool
+	// Dir is the folder for sockets and log, RAMDir the one for RAM files.
+	// Default: the folder for temporary files, and /dev/shm.
+	Dir, RAMDir string
 	// Beats records the guest's heartbeat. Default: a recorder of its own.
 	Beats *heartbeat.Recorder
 	// Extra is appended to QEMU's command line.
@@ -90,6 +94,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Link != nil && c.Guest.Address == "" {
 		c.Guest.Address = link.GuestAddress
+	}
+	if c.Dir == "" {
+		c.Dir = os.TempDir()
+	}
+	if c.RAMDir == "" {
+		c.RAMDir = "/dev/shm"
 	}
 	if c.Beats == nil {
 		c.Beats = heartbeat.NewRecorder()

@@ -45,7 +45,7 @@ func New(config Config) (*VM, error) {
 		return nil, err
 	}
 	v := &VM{config: config, name: leftover.Name("vm"), console: newConsole(), beats: config.Beats.Stream()}
-	v.dir = filepath.Join(os.TempDir(), v.name)
+	v.dir = filepath.Join(config.Dir, v.name)
 	if err := os.Mkdir(v.dir, 0o755); err != nil {
 		return nil, fmt.Errorf("create the folder of a VM: %w", err)
 	}

@@ -67,7 +67,9 @@ func teachFlag(command *cobra.Command, flag *pflag.Flag) error {
 		return command.RegisterFlagCompletionFunc(name, cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	case "as":
 		return command.RegisterFlagCompletionFunc(name, cobra.FixedCompletions([]string{"source", "destination", "both"}, cobra.ShellCompDirectiveNoFileComp))
-	case "listen", "to", "from", "metrics", "peer", "vm", "ready-timeout", "validity":
+	case "vmm":
+		return command.RegisterFlagCompletionFunc(name, cobra.FixedCompletions([]string{"auto", "microvm", "qemu"}, cobra.ShellCompDirectiveNoFileComp))
+	case "listen", "to", "from", "metrics", "peer", "vm", "ready-timeout", "validity", "bandwidth", "rtt", "break-link":
 		return command.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
 	}
 	return nil

@@ -3,15 +3,18 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/lazymig/lazymig/bench"
+	"github.com/lazymig/lazymig/uffd"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -28,7 +31,8 @@ func (h harness) Run() int { return bench.Main(h.tests) }
 // TestMain lets the test binary be lazymig when it is called by that name, so
 // that scripts, tests (by way of PATH) and lazymig itself, which starts its
 // engine and keeper from its own file, all run what is tested. Called
-// lazymig-pretend it has an engine that moves nothing.
+// lazymig-pretend it has an engine that moves nothing, called lazymig-confined
+// it may not call userfaultfd.
 func TestMain(m *testing.M) {
 	if os.Getenv("GORACE") == "" {
 		os.Setenv("GORACE", noRaceSleep) // for child processes
@@ -37,6 +41,12 @@ func TestMain(m *testing.M) {
 		"lazymig":         func() { os.Exit(run(os.Args[1:])) },
 		"lazymig-pretend": func() { os.Exit(pretend(os.Args[1:])) },
 		"lazymig-vmm":     func() { os.Exit(testVMM(os.Args[1:])) },
+		"lazymig-confined": func() {
+			if err := forbidUserfaultfd(); err != nil {
+				panic(err)
+			}
+			os.Exit(run(os.Args[1:]))
+		},
 	})
 }
 
@@ -48,15 +58,19 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("GORACE", noRaceSleep)
-			return nil
+			program, err := exec.LookPath("lazymig")
+			env.Setenv("BIN", filepath.Dir(program))
+			return err
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":   scriptExits,
-			"narrow":  scriptNarrow,
-			"objects": scriptObjects,
-			"awaits":  scriptAwaits,
-			"listen":  scriptListen,
+			"exits":    scriptExits,
+			"narrow":   scriptNarrow,
+			"objects":  scriptObjects,
+			"awaits":   scriptAwaits,
+			"listen":   scriptListen,
+			"terminal": scriptTerminal,
 		},
+		Condition:     scriptCondition,
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 	})
 }
@@ -155,5 +169,51 @@ func greet(listener net.Listener, text string) (stop func()) {
 	return func() {
 		listener.Close()
 		<-served
+	}
+}
+
+// scriptCondition tells what this machine can do: mounts of its own, and
+// userfaultfd.
+func scriptCondition(name string) (bool, error) {
+	switch name {
+	case "mounts":
+		return exec.Command("unshare", "-m", "mount", "-t", "tmpfs", "none", "/dev/shm").Run() == nil, nil
+	case "userfaultfd":
+		handle, err := uffd.Open()
+		if err == nil {
+			handle.Close()
+		}
+		return err == nil, nil
+	}
+	return false, fmt.Errorf("unknown condition %q", name)
+}
+
+// scriptTerminal is `terminal COLUMNS ROWS CODE COMMAND…`: exits on a terminal
+// of that size. What it shows is on standard output, with all lines.
+func scriptTerminal(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 4 {
+		ts.Fatalf("usage: terminal COLUMNS ROWS CODE COMMAND [ARG…]")
+	}
+	var n [3]int
+	for i := range n {
+		var err error
+		n[i], err = strconv.Atoi(args[i])
+		ts.Check(err)
+	}
+	program, err := exec.LookPath(args[3])
+	ts.Check(err)
+	cmd := exec.Command(program, args[4:]...)
+	cmd.Dir, cmd.Args[0] = ts.Getenv("WORK"), args[3]
+	cmd.Env = append(os.Environ(), "GORACE="+noRaceSleep, "TERM=xterm")
+	s, err := onTerminal(cmd, n[0], n[1], nil)
+	code := 0
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		code = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	fmt.Fprint(ts.Stdout(), s)
+	if code != n[2] {
+		ts.Fatalf("exit code %d, want %d", code, n[2])
 	}
 }

@@ -13,7 +13,8 @@ import (
 // receiveFlags are the flags of receive.
 type receiveFlags struct {
 	sideFlags
-	listen string
+	listen  string
+	pageMap int
 }
 
 func (a *app) receive() *cobra.Command {
@@ -50,6 +51,8 @@ stopped and needs a person.`,
 	set.SetInterspersed(false) // what follows the VMM's name is the VMM's
 	f.register(set)
 	set.StringVar(&f.listen, "listen", "", "wait for the source at `HOST:PORT`")
+	set.IntVar(&f.pageMap, "page-map", 0, "with --json, tell the origin of the pages as a map of `CELLS`")
+	_ = set.MarkHidden("page-map") // it exists
 	require(command, "listen")
 	return command
 }
@@ -79,6 +82,9 @@ func (f *receiveFlags) job(args []string) (agent.Job, error) {
 	if job.VM == "" {
 		return job, usage("add -name to it, or give --vm NAME, the same on both sides", "the guest has no name: its command line is without -name")
 	}
-	job.Listen, job.Args = f.listen, args
+	if f.pageMap < 0 {
+		return job, usage("", "invalid --page-map %d: use 0 for none, or a number of cells", f.pageMap)
+	}
+	job.Listen, job.Args, job.MapCells = f.listen, args, f.pageMap
 	return job, checkName(job)
 }

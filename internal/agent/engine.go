@@ -175,7 +175,7 @@ func (e *engine) publish(kind string, event any) {
 	}
 	e.hub.publish(kind, line)
 	e.observe(event)
-	if kind != lineProgress { // the log is for what happens once
+	if kind != lineProgress && kind != lineMap { // the log is for what happens once
 		e.log.add(kind, line)
 	}
 }

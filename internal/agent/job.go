@@ -40,6 +40,8 @@ type Job struct {
 
 	Listen string   `json:"listen,omitempty"`
 	Args   []string `json:"args,omitempty"`
+	// MapCells asks for a map of the pages with that many cells.
+	MapCells int `json:"map_cells,omitempty"`
 
 	// OOMScoreAdj is what the engine had before it lowered its own: the value
 	// for a VMM that it starts. The engine fills it in.
@@ -57,6 +59,7 @@ const (
 	// lineState and lineProgress are kinds of migrate's events.
 	lineState    = "state"
 	lineProgress = "progress"
+	lineMap      = "map"
 )
 
 // Snapshot tells a new client what it has missed.

@@ -34,7 +34,8 @@ func Migrate(ctx context.Context, job Job, publish func(kind string, event any))
 	} else {
 		report, err = migrate.Receive(ctx, migrate.ReceiveConfig{
 			Listen: job.Listen, VM: job.VM, StateDir: job.StateDir, Identity: identity, Peer: job.Peer,
-			Args: job.Args, OOMScoreAdj: job.OOMScoreAdj, FaultWaits: job.Metrics != "", Report: tell, Keeper: keeper,
+			Args: job.Args, OOMScoreAdj: job.OOMScoreAdj, FaultWaits: job.Metrics != "", MapCells: job.MapCells,
+			Report: tell, Keeper: keeper,
 		})
 	}
 	if errors.Is(err, migrate.ErrConfig) {

@@ -149,7 +149,7 @@ func (in *installer) refetch(p lazymig.PageNumber) {
 // that waits: a hole stays a hole.
 func (in *installer) learnZero(p lazymig.PageNumber) error {
 	in.table.markZero(p)
-	in.counters.add(fromZero, 1)
+	in.arrived(fromZero, lazymig.Run{First: p, Count: 1})
 	if _, waits := in.table.demanded[p]; waits {
 		return in.installZero(p)
 	}
@@ -159,6 +159,7 @@ func (in *installer) learnZero(p lazymig.PageNumber) error {
 func (in *installer) learnPoison(p lazymig.PageNumber) error {
 	in.table.markPoisoned(p)
 	in.counters.count(&in.counters.poisoned, 1)
+	in.cells.add(cellPoisoned, lazymig.Run{First: p, Count: 1})
 	in.unsaved = append(in.unsaved, p)
 	return in.poison(p)
 }
@@ -180,11 +181,12 @@ func (in *installer) saveLost() {
 
 // applyAbsent notes the holes of the source.
 func (in *installer) applyAbsent(a *answer) error {
-	var fresh uint64
 	for _, run := range a.absent {
-		fresh += in.table.markZeroRun(run)
+		for part := range in.cells.parts(run) {
+			part.Count = in.table.markZeroRun(part) // only the number of pages matters from here on
+			in.arrived(fromZero, part)
+		}
 	}
-	in.counters.add(fromZero, fresh)
 	in.mapped = in.mapped || a.absentLast
 	for p := range in.table.demanded {
 		if !in.table.readsZero(p) {
@@ -228,7 +230,7 @@ func (in *installer) copies(a *answer, i int) bool {
 // installed notes pages that the kernel has confirmed.
 func (in *installer) installed(first lazymig.PageNumber, pages int, o origin) {
 	in.table.markInstalled(first, pages)
-	in.counters.add(o, uint64(pages))
+	in.arrived(o, lazymig.Run{First: first, Count: uint64(pages)})
 	if len(in.table.demanded) == 0 {
 		return
 	}
@@ -243,6 +245,12 @@ func (in *installer) installed(first lazymig.PageNumber, pages int, o origin) {
 			in.window.Demand(now, now.Sub(since))
 		}
 	}
+}
+
+// arrived counts pages that are known from now on.
+func (in *installer) arrived(o origin, run lazymig.Run) {
+	in.counters.add(o, run.Count)
+	in.cells.add(o, run)
 }
 
 // surprise deals with a page that is there although nobody installed it. That

@@ -87,6 +87,10 @@ type ReceiveConfig struct {
 	OOMScoreAdj int
 	// FaultWaits has each progress tell how long the guest waited for pages.
 	FaultWaits bool
+	// MapCells is the number of cells of the page map that is told along with
+	// the progress. 0: none. A guest with fewer pages has fewer cells, none has
+	// more than 4096.
+	MapCells int
 	// Report is called for each event, one at a time. It must not block.
 	Report func(Event)
 	// Keeper starts the keeper process at its first call and updates what it

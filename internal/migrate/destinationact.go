@@ -85,6 +85,7 @@ func (s *session) pause() uint32 {
 // installed any more.
 func (s *session) installerEnded(err error) error {
 	if err == nil {
+		s.reportMap()
 		return s.step(failover.EventAllInstalled, "")
 	}
 	if s.isGone {
@@ -213,11 +214,19 @@ func (s *session) progress() {
 		p.Waits = s.counters.waits()
 	}
 	s.cfg.Report(Event{Event: EventProgress, State: s.driver.State().String(), Progress: &p})
+	s.reportMap()
 	if s.ownsGuest {
 		s.tell(wire.Progress{
 			Zero: p.Zero, Demand: p.Demand, Bulk: p.Bulk, Cache: p.Cache, Discarded: p.Discarded, Poisoned: p.Poisoned,
 			Total: p.Total, FaultP50: uint32(p.FaultP50), FaultP99: uint32(p.FaultP99),
 		})
+	}
+}
+
+// reportMap tells where the pages came from, if anybody wants to know.
+func (s *session) reportMap() {
+	if cells := s.installer.cells; cells != nil {
+		s.cfg.Report(Event{Event: EventMap, Map: cells.pageMap()})
 	}
 }
 

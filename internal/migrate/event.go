@@ -29,6 +29,8 @@ type Event struct {
 	Side    string  `json:"side,omitempty"`
 	Message string  `json:"message,omitempty"`
 	Report  *Report `json:"report,omitempty"`
+	// Map is sent with the progress if ReceiveConfig.MapCells asks for it.
+	Map *PageMap `json:"map,omitempty"`
 }
 
 // Progress counts the pages of the destination by origin. Fault percentiles

@@ -34,6 +34,7 @@ type installer struct {
 	spans     spans
 	table     *table
 	counters  *counters
+	cells     *cells // nil: nobody wants to see a map
 	lost      *poisonList
 	canPoison bool
 	// message tells the operator something. It must not block.
@@ -193,6 +194,9 @@ func (in *installer) applyRemoved() {
 	for _, r := range in.batch.Removed {
 		in.spans.each(r.Start, r.Length, func(p lazymig.PageNumber) {
 			if !in.table.kept.discarded.has(p) {
+				if !in.table.known(p) {
+					in.cells.add(cellDiscarded, lazymig.Run{First: p, Count: 1})
+				}
 				in.table.markDiscarded(p)
 				in.counters.count(&in.counters.discarded, 1)
 			}

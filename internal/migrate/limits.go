@@ -81,6 +81,9 @@ const (
 	notifyTimeout = 2 * time.Minute
 	// progressInterval is how often progress is reported.
 	progressInterval = 200 * time.Millisecond
+	// maxCells bounds the cells of a page map: more than a terminal shows, and
+	// little enough that a map is a line of at most 200 KiB.
+	maxCells = 4096
 	// maxDeviceState bounds the device state. Stock machines have about
 	// 200 KiB; large emulated video memory can reach tens of MiB.
 	maxDeviceState = 256 << 20

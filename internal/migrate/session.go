@@ -180,6 +180,7 @@ func (s *session) startServing(r armResult) error {
 	}
 	s.installer = newInstaller(s.handle, s.reader, addresses, newTable(s.layout.Pages(), s.pages), s.counters, lost)
 	s.installer.message = s.message
+	s.installer.cells = newCells(s.cfg.MapCells, s.layout.Pages())
 	s.installer.hot = s.hot
 	support, err := uffd.Probe(uffd.FeaturePoison)
 	s.installer.canPoison = err == nil && support == uffd.Supported
