@@ -144,8 +144,8 @@ func TestBusyMonitor(t *testing.T) {
 // TestStoppedQEMU: what looks like another client may be a QEMU that stands
 // still.
 func TestStoppedQEMU(t *testing.T) {
-	own, _ := startQEMU(t, append(sharedRAM(t), "-name", "web1")...)
-	pid := listenerOf(own)
+	own, other := startQEMU(t, append(sharedRAM(t), "-name", "web1")...)
+	pid := listenerOf(other) // a queue of QEMU's has room for two, and no more once it is stopped
 	watched, err := process.Watch(pid, nil)
 	if err != nil {
 		t.Fatal(err)
