@@ -15,6 +15,7 @@ import (
 	"github.com/lazymig/lazymig/bench/vm"
 	"github.com/lazymig/lazymig/failover"
 	"github.com/lazymig/lazymig/internal/migrate"
+	"github.com/lazymig/lazymig/internal/vmm/qmp"
 )
 
 // smallGuest boots fast. It has everything that the large one has.
@@ -227,6 +228,29 @@ func TestKillDestinationAtLoaded(t *testing.T) {
 	m.settles()
 	m.stays()
 	t.Logf("the source ended in %+v", m.last(m.pair.Source().Side()))
+}
+
+// TestStrayResume lets the guest run at the destination, by its monitor, before
+// the source has decided that. The destination kills it, and the guest goes on
+// at the source.
+func TestStrayResume(t *testing.T) {
+	config := smallGuest()
+	config.DiskMiB = 0 // two guests on one disk would be the end of it
+	m := newMover(t, config)
+	send, receive, engine := m.stopAtLoaded()
+	monitor, err := qmp.Dial(m.ctx, m.destination().QMPPath())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = monitor.Execute(m.ctx, "cont", nil, nil) // QEMU may be killed before it answers
+	monitor.Close()
+	receive.waitFor("it gives the guest back", func(e migrate.Event) bool { return e.State == "RENOUNCED" })
+	m.signal(engine, syscall.SIGCONT)
+	send.exits(1)
+	receive.exits(1)
+	receive.says("somebody else let the guest run")
+	m.settles()
+	m.stays()
 }
 
 // TestCutBeforeCommit cuts the link when the device state is on its way.
