@@ -220,10 +220,10 @@ func (e *engine) serveRequests(c *client, reader *bufio.Reader) {
 			return
 		}
 		slog.Info("cancel")
-		e.cancel(errCancelled)
-		if err := e.hub.answer(c); err != nil {
+		if err := e.hub.answer(c); err != nil { // before the engine can have ended
 			slog.Error("answer a cancel", "error", err)
 		}
+		e.cancel(errCancelled)
 	}
 }
 
