@@ -58,7 +58,6 @@ func Run(ctx context.Context, c Config) (err error) {
 func (c Config) serve(ctx context.Context, m *machine, control *control) error {
 	ctx, quit := context.WithCancelCause(ctx)
 	control.machine, control.quit = m, func() { quit(nil) }
-	go control.serve()
 	go func() {
 		if err := m.serveCPU(); err != nil {
 			control.tell(event{Event: eventShutdown, Reason: "guest-panic"})
@@ -69,6 +68,7 @@ func (c Config) serve(ctx context.Context, m *machine, control *control) error {
 	if c.Incoming == "" {
 		_, err = m.run(false)
 	}
+	go control.serve() // whoever asks first finds a guest that runs
 	if err == nil {
 		<-ctx.Done()
 		if err = context.Cause(ctx); errors.Is(err, context.Canceled) {
