@@ -35,8 +35,10 @@ func (s *side) engine() int {
 	}
 	for _, p := range s.m.processes("engine") {
 		pid, _, _ := strings.Cut(p, " ")
-		environ, _ := os.Readlink("/proc/" + pid + "/fd/1") // its log, in the side's state directory
-		if strings.HasPrefix(environ, s.m.state[host]) {
+		// Its log is in the side's state directory. In a chroot the path of a file
+		// of another mount namespace begins outside.
+		log, _ := os.Readlink("/proc/" + pid + "/fd/1")
+		if strings.Contains(log, s.m.state[host]) {
 			n, err := strconv.Atoi(pid)
 			if err != nil {
 				s.m.t.Fatal(err)
