@@ -15,6 +15,13 @@ func (l *Link) Inside(side Side, f func() error) error {
 	result := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // for good: the thread ends with the goroutine
+		if unix.Gettid() == os.Getpid() {
+			// The first thread never ends, and its namespace is taken for that
+			// of the process. While it waits here, another one does the work.
+			defer runtime.UnlockOSThread()
+			result <- l.Inside(side, f)
+			return
+		}
 		if err := enter(l.namespaces[side]); err != nil {
 			result <- err
 			return
