@@ -114,7 +114,7 @@ func (s *session) vmmExited() <-chan struct{} {
 // that it runs here. It is killed then.
 func (s *session) strayResume() <-chan struct{} {
 	state := s.driver.State()
-	if s.arming != nil || s.isGone || state != failover.StateArmed && state != failover.StateLoaded {
+	if s.hasStrayed || s.arming != nil || s.isGone || state != failover.StateArmed && state != failover.StateLoaded {
 		return nil
 	}
 	return s.vmm.Resumed()

@@ -44,6 +44,7 @@ func (s *session) run(ctx context.Context) error {
 		case <-s.vmmExited():
 			err = s.vmmGone()
 		case <-s.strayResume():
+			s.hasStrayed = true // a record that cannot be written is tried again by the tick
 			err = s.fail(vmm.ErrResumedBySomeone)
 		case <-s.linkDone():
 			err = s.linkLost()

@@ -52,6 +52,7 @@ type session struct {
 	committed  time.Time
 	ownsGuest  bool // the guest runs here, or is paused as it came
 	isGone     bool // the VMM has ended and the loop knows it
+	hasStrayed bool // somebody else has let the guest run, and the loop knows it
 	patience   <-chan time.Time
 	handedOver bool                            // to the keeper
 	past       struct{ sent, received uint64 } // over links that died

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"os"
 	"sync"
@@ -13,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lazymig/lazymig"
+	"github.com/lazymig/lazymig/internal/vmm"
 )
 
 var (
@@ -31,11 +31,12 @@ var (
 // is never answered. Writes through a mapping on tmpfs do not set it: so a file
 // that is open for writing is refused at the start. Any goroutine may use it.
 type snapshot struct {
-	file  *os.File
-	fd    int // of file
-	size  uint64
-	stamp stamp
-	id    [16]byte // tells it from other snapshots, and from this one changed
+	file   *os.File
+	fd     int // of file
+	region vmm.FileRegion
+	size   uint64
+	stamp  stamp
+	id     [16]byte // tells it from other snapshots, and from this one changed
 	// changed is called once, with the reason.
 	changed func(error)
 	tell    sync.Once
@@ -87,6 +88,7 @@ func (s *snapshot) look() error {
 		return fmt.Errorf("%w: another process has it open for writing", ErrMemoryFile)
 	}
 	s.size, s.stamp = uint64(status.Size), stampOf(&status)
+	s.region = vmm.NewFileRegion(s.file, 0, s.size)
 	sum := sha256.New()
 	sum.Write([]byte("lazymig memory snapshot"))
 	for _, v := range []uint64{
@@ -134,19 +136,8 @@ func (s *snapshot) check() error {
 // ReadAt reads len(p) bytes at offset. There is only region 0. What it returns
 // without an error was read while the file was unchanged.
 func (s *snapshot) ReadAt(p []byte, _ int, offset uint64) (int, error) {
-	for n := 0; n < len(p); {
-		got, err := unix.Pread(s.fd, p[n:], int64(offset)+int64(n))
-		switch {
-		case errors.Is(err, unix.EINTR):
-		case err != nil:
-			return n, fmt.Errorf("read the memory at %d: %w", offset+uint64(n), err)
-		case got == 0:
-			return n, errors.Join(io.ErrUnexpectedEOF, s.check())
-		default:
-			n += got
-		}
-	}
-	return len(p), s.check()
+	n, err := s.region.ReadAt(p, offset)
+	return n, errors.Join(err, s.check())
 }
 
 // Extents lists the runs that are data. If the file has changed, everything
@@ -165,35 +156,21 @@ func (s *snapshot) Extents(int) iter.Seq2[uint64, uint64] {
 	}
 }
 
-// extents walks the data by SEEK_DATA and SEEK_HOLE, which move the file's
-// position but do not use it. Where the kernel cannot tell, and behind
-// maxExtents of them, the rest counts as data.
+// extents lists the data in whole pages. Behind maxExtents of them the rest
+// counts as data.
 func (s *snapshot) extents() (list [][2]uint64) {
-	for at := uint64(0); at < s.size; {
-		data, err := unix.Seek(s.fd, int64(at), unix.SEEK_DATA)
-		switch {
-		case errors.Is(err, unix.ENXIO):
-			return list // a hole up to the end
-		case err != nil || len(list) == maxExtents:
-			return append(list, [2]uint64{at, s.size - at})
-		}
-		hole, err := unix.Seek(s.fd, data, unix.SEEK_HOLE)
-		if err != nil {
-			hole = int64(s.size)
-		}
-		from, to := uint64(data), min(uint64(hole), s.size)
-		if from >= to {
-			return append(list, [2]uint64{at, s.size - at})
+	for from, size := range s.region.Extents() {
+		if len(list) == maxExtents {
+			return append(list, [2]uint64{from, s.size - from})
 		}
 		// Whole pages: a file system may have smaller blocks.
+		to := min((from+size+lazymig.PageSize-1)&^(lazymig.PageSize-1), s.size)
 		from &^= lazymig.PageSize - 1
-		to = min((to+lazymig.PageSize-1)&^(lazymig.PageSize-1), s.size)
 		if last := len(list) - 1; last >= 0 && from <= list[last][0]+list[last][1] {
 			list[last][1] = to - list[last][0]
 		} else {
 			list = append(list, [2]uint64{from, to - from})
 		}
-		at = to
 	}
 	return list
 }

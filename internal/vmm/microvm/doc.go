@@ -23,5 +23,6 @@
 //
 // # Locks
 //
-// machine.mu comes before nothing. The vCPU's goroutine takes it only to park.
+// machine.mu and control.mu are never held together. The vCPU's goroutine takes
+// the first only to park.
 package microvm
