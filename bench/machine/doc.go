@@ -1,0 +1,3 @@
+// Package machine says on what a measurement was made, so that a figure is
+// never seen without it.
+package machine

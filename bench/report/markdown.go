@@ -1,0 +1,107 @@
+package report
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/lazymig/lazymig/bench/faults"
+)
+
+// How the tables of faults are to be read.
+const faultsLegend = `Time from the touch of a missing page to its content, as the touching thread sees it, in µs.
+**floor**: a handler that does nothing else copies a page that it has. **zero page**: the same with UFFDIO_ZEROPAGE.
+**lazymig**: its engine, pages over QUIC with mutual TLS, each checked against its BLAKE3 digest, the background held to 64 KiB/s;
+**busy link**: the background unlimited. **serial**: the handler of userfaultfd-go, one fault at a time, nothing ahead, no digest;
+QUIC is a plain quic-go stream, TCP has no encryption. **round trip**: a page asked for without a fault.
+**p50/limit**: the median over what cannot be undercut: the floor, and for pages over a network one round trip of the same
+transport on top. **lazymig/it**: lazymig's time over that handler's; above 1 lazymig loses.
+`
+
+// Markdown writes all tables. picture returns the link to a figure, or "".
+func (s Set) Markdown(to io.Writer, picture func(name string) string) error {
+	for i, r := range s.Faults {
+		if err := writeFaults(to, r, faultFigures(r, i), picture); err != nil {
+			return err
+		}
+	}
+	for _, c := range s.Charts {
+		f := c.figure()
+		if _, err := fmt.Fprintf(to, "## %s\n\n", f.Title); err != nil {
+			return err
+		}
+		if err := c.table().WriteMarkdown(to); err != nil {
+			return err
+		}
+		if err := link(to, f, picture); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writeFaults(to io.Writer, r faults.Report, figures []Figure, picture func(string) string) error {
+	if _, err := fmt.Fprintf(to, "## Faults\n\n%s\n%s\n\n", Origin(r), faultsLegend); err != nil {
+		return err
+	}
+	for _, t := range FaultTables(r, true) {
+		if err := t.WriteMarkdown(to); err != nil {
+			return err
+		}
+	}
+	for _, f := range figures {
+		if err := link(to, f, picture); err != nil {
+			return err
+		}
+	}
+	if text := background(r); text != "" {
+		if _, err := fmt.Fprintf(to, "%s\n\n", text); err != nil {
+			return err
+		}
+	}
+	for _, skipped := range r.Skipped {
+		if _, err := fmt.Fprintf(to, "Not measured: %s (%s).\n\n", skipped.What, skipped.Why); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Origin says where the figures come from.
+func Origin(r faults.Report) string {
+	length := "Full run"
+	if r.Quick {
+		length = "Quick run"
+	}
+	rounds := "once"
+	if r.Repeats > 1 {
+		rounds = fmt.Sprintf("%d rounds, interleaved", r.Repeats)
+	}
+	return fmt.Sprintf("%s of %.0f s (%s) on %s.", length, r.Seconds, rounds, r.Machine)
+}
+
+// background says what lazymig's background did while faults were measured.
+func background(r faults.Report) string {
+	var least, most float64
+	for _, result := range r.Results {
+		if result.Handler != faults.LazymigBulk {
+			continue
+		}
+		if n := result.BulkBytesPerSecond; least == 0 || n < least {
+			least = n
+		}
+		most = max(most, result.BulkBytesPerSecond)
+	}
+	if most == 0 {
+		return ""
+	}
+	return fmt.Sprintf("On the busy link the background moved %s to %s MB/s meanwhile.", figure(least/1e6), figure(most/1e6))
+}
+
+func link(to io.Writer, f Figure, picture func(string) string) error {
+	path := picture(f.Name)
+	if path == "" {
+		return nil
+	}
+	_, err := fmt.Fprintf(to, "![%s](%s)\n\n", f.Title, path)
+	return err
+}

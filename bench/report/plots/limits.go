@@ -1,0 +1,18 @@
+package plots
+
+import "gonum.org/v1/plot/vg"
+
+const (
+	// width and height fit a page of documentation without scaling.
+	width  = 20 * vg.Centimeter
+	height = 12 * vg.Centimeter
+
+	// resolution of PNG, in dots per inch: sharp on the screens of today, and
+	// below 100 KiB.
+	resolution = 144
+
+	// maxFigures bounds what one call draws.
+	maxFigures = 100
+
+	barWidth = 1.6 * vg.Centimeter
+)
