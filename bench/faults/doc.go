@@ -17,9 +17,8 @@
 // Go code that waits for a page would halt the Go code that brings it. Only the
 // serial handler is a program of its own, since it needs cgo.
 //
-// A touch counts only if the kernel counts a retried fault for the thread
-// (ru_majflt), so pages that the background had brought before do not make
-// the figures look better. What was read is compared with what it must be.
+// A touch counts only if the kernel counts a fault for the thread, so pages
+// that the background had brought before do not make the figures look better. What was read is compared with what it must be.
 //
 // First call: Run; and Child in the processes that Config.Command starts.
 package faults

@@ -92,20 +92,20 @@ func touch(ctx context.Context, job Job, out io.Writer) error {
 }
 
 // run is one thread: pages thread, thread+threads, … of the order. Whether a
-// touch was a fault is what the kernel says: a fault that had to be tried again
-// counts as a major one.
+// touch was a fault is what the kernel counts. A page that a handler has
+// installed is mapped, and its touch is none.
 func (t *touched) run(memory []byte, order []int, thread int, j touchJob, start time.Time) {
 	runtime.LockOSThread()
 	for i := thread; i < len(order) && len(t.Samples) < cap(t.Samples); i += j.Threads {
 		page := memory[order[i]*pageBytes:][:pageBytes]
-		before := majorFaults()
+		before := threadFaults()
 		begin := time.Now()
 		if begin.Sub(start) >= j.Budget {
 			return
 		}
 		t.check(page, uint64(order[i]), j.Zeros)
 		end := time.Now()
-		if majorFaults() == before {
+		if threadFaults() == before {
 			t.Present++
 			continue
 		}
@@ -114,12 +114,12 @@ func (t *touched) run(memory []byte, order []int, thread int, j touchJob, start 
 	}
 }
 
-func majorFaults() int64 {
+func threadFaults() int64 {
 	var u unix.Rusage
 	if unix.Getrusage(unix.RUSAGE_THREAD, &u) != nil {
 		return 0
 	}
-	return u.Majflt
+	return u.Minflt + u.Majflt
 }
 
 func sum(parts []touched) touched {

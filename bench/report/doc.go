@@ -4,6 +4,7 @@
 // passed over. It knows
 //
 //	{"event":"report","report":{"kind":"faults",…}}   of bench/faults
+//	{"kind":"migration",…}                            of bench migrate, see Migration
 //	{"event":"chart","chart":{…}}                     see Chart
 //
 // A Figure is what a picture shows, without how it is drawn: that is

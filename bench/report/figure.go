@@ -31,7 +31,6 @@ type Axis struct {
 type Line struct {
 	Name      string       `json:"name"`
 	Points    [][2]float64 `json:"points"`
-	Steps     bool         `json:"steps,omitempty"`
 	Reference bool         `json:"reference,omitempty"`
 	// Colour keeps a thing in the same colour over all figures.
 	Colour int `json:"colour"`
@@ -61,6 +60,7 @@ func (s Set) Figures() []Figure {
 	for i, r := range s.Faults {
 		out = append(out, faultFigures(r, i)...)
 	}
+	out = append(out, migrationFigures(s.Migrations)...)
 	for _, c := range s.Charts {
 		out = append(out, c.figure())
 	}

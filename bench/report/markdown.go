@@ -24,6 +24,11 @@ func (s Set) Markdown(to io.Writer, picture func(name string) string) error {
 			return err
 		}
 	}
+	if len(s.Migrations) > 0 {
+		if err := writeMigrations(to, s.Migrations, picture); err != nil {
+			return err
+		}
+	}
 	for _, c := range s.Charts {
 		f := c.figure()
 		if _, err := fmt.Fprintf(to, "## %s\n\n", f.Title); err != nil {
@@ -60,6 +65,28 @@ func writeFaults(to io.Writer, r faults.Report, figures []Figure, picture func(s
 	}
 	for _, skipped := range r.Skipped {
 		if _, err := fmt.Fprintf(to, "Not measured: %s (%s).\n\n", skipped.What, skipped.Why); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const migrationsLegend = `The same guest over the same link, by each technique; medians of the runs whose guest was verified word by word. **gap**:
+between two heartbeats over the switch. **worst**: the longest operation of the guest after it. **recovered**: back at 90 % of its
+speed. **lazymig/it**: lazymig's figure over the technique's; above 1 lazymig loses.
+`
+
+func writeMigrations(to io.Writer, all []Migration, picture func(string) string) error {
+	if _, err := fmt.Fprintf(to, "## Migrations\n\n%s\n\n%s\n", migrationOrigin(all), migrationsLegend); err != nil {
+		return err
+	}
+	for _, t := range migrationTables(all) {
+		if err := t.WriteMarkdown(to); err != nil {
+			return err
+		}
+	}
+	for _, f := range migrationFigures(all) {
+		if err := link(to, f, picture); err != nil {
 			return err
 		}
 	}

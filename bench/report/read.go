@@ -19,13 +19,15 @@ var ErrNothing = errors.New("no report and no chart in it")
 
 // Set is what is reported together.
 type Set struct {
-	Faults []faults.Report
-	Charts []Chart
+	Faults     []faults.Report
+	Migrations []Migration
+	Charts     []Chart
 }
 
 // line is one of a file, as far as it is known.
 type line struct {
 	Event  string          `json:"event"`
+	Kind   string          `json:"kind"`
 	Report json.RawMessage `json:"report"`
 	Chart  *Chart          `json:"chart"`
 }
@@ -60,6 +62,10 @@ func (s *Set) add(text []byte) (bool, error) {
 		return false, fmt.Errorf("not a JSON object: %w", err)
 	}
 	switch {
+	case l.Kind == migrationKind:
+		m, err := parseMigration(text)
+		s.Migrations = append(s.Migrations, m)
+		return true, err
 	case l.Event == "chart" && l.Chart != nil:
 		s.Charts = append(s.Charts, *l.Chart)
 		return true, l.Chart.check()
