@@ -31,7 +31,9 @@ STATICCHECK := $(BIN)/staticcheck-0.8.2
 GOLANGCI    := $(BIN)/golangci-lint-2.15.0
 GOTESTSUM   := $(BIN)/gotestsum-1.13.0
 NFPM        := $(BIN)/nfpm-2.43.4
-TOOLS       := $(GOFUMPT) $(STATICCHECK) $(GOLANGCI) $(GOTESTSUM) $(NFPM)
+# x/perf has no tags: the version of a commit.
+BENCHSTAT   := $(BIN)/benchstat-0.0.0-20260908200009-22c9c6c9d4da
+TOOLS       := $(GOFUMPT) $(STATICCHECK) $(GOLANGCI) $(GOTESTSUM) $(NFPM) $(BENCHSTAT)
 
 # -race needs cgo; the product itself has none.
 GOTEST := CGO_ENABLED=1 $(GOTESTSUM) --format pkgname-and-test-fails -- -race -shuffle=on
@@ -42,7 +44,8 @@ GUESTS := ./cmd/... ./bench/...
 OTHERS  = $$($(GO) list ./... | grep -v -e '/cmd/' -e '/bench')
 
 .NOTPARALLEL:
-.PHONY: build demo demo-text man completions install uninstall deb test check fuzz deps tools e2e-full clean
+.PHONY: build demo demo-text man completions install uninstall deb test check fuzz deps tools e2e-full \
+	bench bench-full bench-tools bench-compare clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o '$(OUT)/bin/lazymig' ./cmd/lazymig
@@ -133,6 +136,54 @@ fuzz:
 		done; \
 	done
 
+# Where measurements go.
+BENCH_DIR = $(OUT)/build/bench
+
+## bench: measures lazymig beside what one would use instead, in a minute, and reports. Nothing is judged.
+bench: build bench-tools
+	mkdir -p '$(BENCH_DIR)/quick'
+	'$(OUT)/bin/lazymig' bench faults --quick --json > '$(BENCH_DIR)/quick/faults.jsonl'
+	'$(OUT)/bin/lazymig' bench report '$(BENCH_DIR)/quick/faults.jsonl' --out '$(BENCH_DIR)/quick'
+	@echo 'see $(BENCH_DIR)/quick/report.md'
+
+## bench-full: the same with all settings, each three times: for a machine that does nothing else.
+bench-full: build bench-tools
+	mkdir -p '$(BENCH_DIR)/full'
+	'$(OUT)/bin/lazymig' bench faults --json > '$(BENCH_DIR)/full/faults.jsonl'
+	'$(OUT)/bin/lazymig' bench report '$(BENCH_DIR)/full/faults.jsonl' --out '$(BENCH_DIR)/full'
+	@echo 'see $(BENCH_DIR)/full/report.md'
+
+# The programs beside lazymig that only measurements need: one has a large
+# library, the other cgo. A lazymig without them measures and reports less, and
+# says so.
+bench-tools:
+	CGO_ENABLED=0 $(GO) build -trimpath -o '$(OUT)/bin/lazymig-bench-plot' ./bench/peers/plotter
+	@rm -f '$(OUT)/bin/lazymig-bench-serial'
+	@if command -v $$($(GO) env CC) > /dev/null; then \
+		CGO_ENABLED=1 $(GO) build -trimpath -o '$(OUT)/bin/lazymig-bench-serial' ./bench/peers/serialhandler; \
+	else \
+		echo 'no C compiler: the serial handler of userfaultfd-go is left out'; \
+	fi
+
+# The micro-benchmarks that bench-compare runs, how often, and for how long.
+MICRO     ?= ./uffd ./quictransport ./pagecache ./internal/migrate ./internal/relay
+COUNT     ?= 6
+BENCHTIME ?= 0.3s
+
+## bench-compare: the micro-benchmarks of BASE=REVISION and of this tree, in turns, with benchstat.
+bench-compare: $(BENCHSTAT)
+	@test -n '$(BASE)' || { echo 'say what to compare with: make bench-compare BASE=REVISION'; exit 2; }
+	mkdir -p '$(BENCH_DIR)'
+	rm -f '$(BENCH_DIR)'/{base,this}.txt
+	base='$(abspath $(BENCH_DIR))/base'; results='$(abspath $(BENCH_DIR))'; \
+	git worktree add --force --detach "$$base" '$(BASE)'; \
+	trap 'git worktree remove --force "$$base"' EXIT; \
+	for i in $$(seq $(COUNT)); do \
+		(cd "$$base" && $(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) $(MICRO)) >> "$$results/base.txt"; \
+		$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) $(MICRO) >> "$$results/this.txt"; \
+	done
+	$(BENCHSTAT) '$(BENCH_DIR)/base.txt' '$(BENCH_DIR)/this.txt'
+
 ## deps: the programs that the tests call. Installs as root, else says what is missing.
 deps:
 	@.ci/deps
@@ -160,3 +211,5 @@ $(GOTESTSUM):
 	$(call install-tool,gotest.tools/gotestsum,1.13.0)
 $(NFPM):
 	$(call install-tool,github.com/goreleaser/nfpm/v2/cmd/nfpm,2.43.4)
+$(BENCHSTAT):
+	$(call install-tool,golang.org/x/perf/cmd/benchstat,0.0.0-20260908200009-22c9c6c9d4da)

@@ -110,7 +110,7 @@ func (c Chart) figure() Figure {
 		f.Y = Axis{Label: "guest memory, MB"}
 	}
 	for i, s := range c.Series {
-		f.Lines = append(f.Lines, Line{Name: s.Name, Points: s.Points, Colour: lineColour(i)})
+		f.Lines = append(f.Lines, Line{Name: s.Name, Points: s.Points, Colour: lineColour(i), Dots: c.Kind == ThroughputOverRTT})
 	}
 	return f
 }

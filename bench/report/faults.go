@@ -87,6 +87,14 @@ func find(r faults.Report, c faults.Case) *faults.Result {
 	return nil
 }
 
+// Where says where a case was measured.
+func Where(c faults.Case) string {
+	if c.Memory == faults.None {
+		return fmt.Sprintf("%s cores", c.Load)
+	}
+	return settingTitle(c.Setting)
+}
+
 func settingTitle(s faults.Setting) string {
 	threads := "1 thread"
 	if s.Threads != 1 {

@@ -32,6 +32,7 @@ type Line struct {
 	Name      string       `json:"name"`
 	Points    [][2]float64 `json:"points"`
 	Reference bool         `json:"reference,omitempty"`
+	Dots      bool         `json:"dots,omitempty"` // show the points: they are few
 	// Colour keeps a thing in the same colour over all figures.
 	Colour int `json:"colour"`
 }

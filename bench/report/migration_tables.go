@@ -84,7 +84,7 @@ func migrationFigures(all []Migration) []Figure {
 	}
 	drain := Figure{
 		Name: "migrations-rtt", Title: "Guest memory moved per second over the round trip",
-		X: Axis{Label: "round trip, ms", Log: true}, Y: Axis{Label: "memory over time until the source is free, MB/s", Log: true},
+		X: Axis{Label: "round trip, ms", Log: true}, Y: Axis{Label: "memory until the source is free, MB/s", Log: true},
 	}
 	techniques, good, _ := byTechnique(all)
 	for i, name := range techniques {
@@ -93,7 +93,7 @@ func migrationFigures(all []Migration) []Figure {
 			guest.Lines = append(guest.Lines, Line{Name: name, Colour: lineColour(i), Points: perSecond(*m)})
 		}
 		if points := overRTT(good[name]); len(points) > 1 {
-			drain.Lines = append(drain.Lines, Line{Name: name, Colour: lineColour(i), Points: points})
+			drain.Lines = append(drain.Lines, Line{Name: name, Colour: lineColour(i), Points: points, Dots: true})
 		}
 	}
 	for _, f := range []Figure{guest, drain} {
@@ -105,8 +105,13 @@ func migrationFigures(all []Migration) []Figure {
 }
 
 // lineColour gives lazymig, which is first, the colour that it has in the
-// figures of faults.
-func lineColour(i int) int { return i + 2 }
+// figures of faults, and the others those that differ most from it.
+func lineColour(i int) int {
+	if i > 0 {
+		i++
+	}
+	return i + 2
+}
 
 func firstWithSeries(all []Migration) *Migration {
 	for i := range all {

@@ -75,17 +75,10 @@ func (a *app) runBenchFaults(f *benchFaultsFlags) error {
 	return nil
 }
 
-// faultTeller returns what shows the events: lines of JSON, or progress on
-// standard error and tables at the end.
+// faultTeller returns what shows the events: progress on standard error, and on
+// standard output lines of JSON, or tables at the end.
 func (a *app) faultTeller(asJSON bool, stop context.CancelCauseFunc) func(measure.Event) {
-	if asJSON {
-		lines := json.NewEncoder(a.out)
-		return func(e measure.Event) {
-			if err := lines.Encode(e); err != nil {
-				stop(fmt.Errorf("write what was measured: %w", err))
-			}
-		}
-	}
+	lines := json.NewEncoder(a.out)
 	done, total := 0, 0
 	return func(e measure.Event) {
 		switch e.Event {
@@ -94,15 +87,16 @@ func (a *app) faultTeller(asJSON bool, stop context.CancelCauseFunc) func(measur
 		case measure.EventMeasured:
 			done++
 			m := e.Measured
-			where := fmt.Sprintf("%d threads, %s memory, %s cores", m.Threads, m.Memory, m.Load)
-			if m.Memory == measure.None {
-				where = fmt.Sprintf("%s cores", m.Load)
-			}
-			fmt.Fprintf(a.err, "%d of %d: %s, %s: median %.1f µs\n", done, total, report.Name(m.Handler), where, m.P50)
-		case measure.EventReport:
-			if err := a.writeFaults(*e.Report); err != nil {
-				stop(fmt.Errorf("write what was measured: %w", err))
-			}
+			fmt.Fprintf(a.err, "%d of %d: %s, %s: median %.1f µs\n", done, total, report.Name(m.Handler), report.Where(m.Case), m.P50)
+		}
+		var err error
+		if asJSON {
+			err = lines.Encode(e)
+		} else if e.Event == measure.EventReport {
+			err = a.writeFaults(*e.Report)
+		}
+		if err != nil {
+			stop(fmt.Errorf("write what was measured: %w", err))
 		}
 	}
 }

@@ -28,8 +28,8 @@ func (a *app) benchReport() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "report FILE… [--out DIR]",
 		Short: "Make tables and pictures of measurements",
-		Long: `Make tables and pictures of measurements: of the lines of JSON that lazymig bench
-and others write.
+		Long: `Make tables and pictures of measurements: of the lines of JSON that the other
+commands of lazymig bench write.
 
 The tables are Markdown, on standard output, or with --out in DIR/report.md.
 There the pictures are too, as SVG and PNG. A program of its own draws them,

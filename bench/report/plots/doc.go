@@ -1,6 +1,6 @@
 // Package plots draws figures as SVG and PNG. It is apart from bench/report
-// because the library that draws, with its fonts, adds about a third to the
-// size of a program: lazymig leaves it to the program of bench/peers/plotter.
+// because the library that draws, with its fonts, would add 8 MB to lazymig's
+// 24 MB: lazymig leaves it to the program of bench/peers/plotter.
 //
 // First call: Draw.
 package plots

@@ -11,6 +11,7 @@ import (
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgimg"
@@ -21,6 +22,9 @@ import (
 
 // ErrFigure is returned for a figure that cannot be drawn.
 var ErrFigure = errors.New("invalid figure")
+
+// sans is the typeface of all text.
+const sans = "Sans"
 
 // palette is that of Okabe and Ito: it can be told apart by people who do not
 // see all colours.
@@ -57,14 +61,17 @@ func drawOne(dir string, f report.Figure) error {
 		return err
 	}
 	vector := vgsvg.New(width, height)
-	p.Draw(draw.New(vector))
+	p.Draw(inset(draw.New(vector)))
 	pixels := vgimg.NewWith(vgimg.UseWH(width, height), vgimg.UseDPI(resolution))
-	p.Draw(draw.New(pixels))
+	p.Draw(inset(draw.New(pixels)))
 	return errors.Join(
 		write(filepath.Join(dir, f.Name+".svg"), vector),
 		write(filepath.Join(dir, f.Name+".png"), vgimg.PngCanvas{Canvas: pixels}),
 	)
 }
+
+// inset leaves a margin.
+func inset(c draw.Canvas) draw.Canvas { return draw.Crop(c, margin, -margin, margin, -margin) }
 
 func write(path string, picture io.WriterTo) error {
 	var b bytes.Buffer
@@ -76,6 +83,9 @@ func write(path string, picture io.WriterTo) error {
 
 func build(f report.Figure) (*plot.Plot, error) {
 	p := plot.New()
+	for _, style := range []*text.Style{&p.Title.TextStyle, &p.X.Label.TextStyle, &p.Y.Label.TextStyle, &p.X.Tick.Label, &p.Y.Tick.Label, &p.Legend.TextStyle} {
+		style.Font.Variant = sans
+	}
 	p.Title.Text = f.Title
 	p.Title.Padding = vg.Points(6)
 	p.X.Label.Text, p.Y.Label.Text = f.X.Label, f.Y.Label
@@ -95,13 +105,12 @@ func build(f report.Figure) (*plot.Plot, error) {
 			return nil, err
 		}
 	}
-	scale(&p.X, f.X)
-	scale(&p.Y, f.Y)
-	if err := addMarks(p, f.Marks); err != nil {
-		return nil, err
+	if f.Bars == nil {
+		scale(&p.X, f.X)
 	}
+	scale(&p.Y, f.Y)
 	placeLegend(p, f)
-	return p, nil
+	return p, addMarks(p, f.Marks)
 }
 
 // scale sets the axis up. A logarithmic one ends at whole decades' halves, so
@@ -117,11 +126,14 @@ func scale(axis *plot.Axis, a report.Axis) {
 		axis.Min, axis.Max = decade(axis.Min, axis.Max)
 		axis.Tick.Marker = logTicks{}
 	} else {
-		axis.Tick.Marker = plainTicks{}
+		axis.Tick.Marker = plainTicks{quarters: a.Max == 100}
 	}
 }
 
 func addLine(p *plot.Plot, l report.Line) error {
+	if len(l.Points) == 0 {
+		return fmt.Errorf("%w: line %q has no points", ErrFigure, l.Name)
+	}
 	points := make(plotter.XYs, len(l.Points))
 	for i, at := range l.Points {
 		points[i] = plotter.XY{X: at[0], Y: at[1]}
@@ -137,7 +149,17 @@ func addLine(p *plot.Plot, l report.Line) error {
 		drawn.Dashes = []vg.Length{vg.Points(4), vg.Points(3)}
 	}
 	p.Add(drawn)
-	p.Legend.Add(l.Name, drawn)
+	if !l.Dots {
+		p.Legend.Add(l.Name, drawn)
+		return nil
+	}
+	dots, err := plotter.NewScatter(points)
+	if err != nil {
+		return fmt.Errorf("%w: line %q: %w", ErrFigure, l.Name, err)
+	}
+	dots.Color, dots.Shape, dots.Radius = drawn.Color, draw.CircleGlyph{}, vg.Points(3)
+	p.Add(dots)
+	p.Legend.Add(l.Name, drawn, dots)
 	return nil
 }
 
@@ -153,6 +175,7 @@ func addMarks(p *plot.Plot, marks []report.Mark) error {
 		if err != nil {
 			return fmt.Errorf("%w: mark %q: %w", ErrFigure, m.Label, err)
 		}
+		label.TextStyle[0].Font.Variant = sans
 		label.Offset = vg.Point{X: vg.Points(4), Y: -vg.Points(11)}
 		p.Add(line, label)
 	}
@@ -182,21 +205,22 @@ func addBars(p *plot.Plot, b *report.Bars) error {
 		p.Legend.Add(part.Name, bars)
 	}
 	p.NominalX(b.Groups...)
+	p.X.Min, p.X.Max = -0.6, float64(len(b.Groups))-0.4 // room beside the outer ones
 	return nil
 }
 
-// placeLegend puts the legend where lines and bars leave room: distributions
-// rise to the right, what a guest does falls and comes back.
+// placeLegend puts the legend where nothing is: beneath distributions, which
+// rise to the right, and above all else, with room made for it.
 func placeLegend(p *plot.Plot, f report.Figure) {
+	p.Legend.XOffs = -vg.Points(10)
 	switch {
-	case f.Bars != nil:
-		p.Legend.Top = true
-		p.Y.Max *= 1.35
-	case f.Y.Max == 100:
-		p.Legend.Top = false
+	case f.Y.Max > 0:
 		p.Legend.YOffs = vg.Points(8)
+	case f.Y.Log:
+		p.Legend.Top = true
+		p.Y.Max = step(1.5*p.Y.Max, true)
 	default:
-		p.Legend.Top = f.Y.Log
+		p.Legend.Top = true
+		p.Y.Max *= headroom
 	}
-	p.Legend.XOffs = -vg.Points(6)
 }

@@ -7,6 +7,12 @@ const (
 	width  = 20 * vg.Centimeter
 	height = 12 * vg.Centimeter
 
+	// margin is left free on all sides.
+	margin = 3 * vg.Millimeter
+
+	// headroom is how much higher than its data a figure is, for the legend.
+	headroom = 1.35
+
 	// resolution of PNG, in dots per inch: sharp on the screens of today, and
 	// below 100 KiB.
 	resolution = 144

@@ -58,13 +58,17 @@ func (logTicks) Ticks(least, most float64) []plot.Tick {
 	return ticks
 }
 
-// plainTicks are gonum's, with numbers that people write.
-type plainTicks struct{}
+// plainTicks are gonum's, with numbers that people write; or those of per
+// cent.
+type plainTicks struct{ quarters bool }
 
 var _ plot.Ticker = plainTicks{}
 
 // Ticks returns the ticks of a linear axis.
-func (plainTicks) Ticks(least, most float64) []plot.Tick {
+func (t plainTicks) Ticks(least, most float64) []plot.Tick {
+	if t.quarters {
+		return []plot.Tick{{Value: 0, Label: "0"}, {Value: 25, Label: "25"}, {Value: 50, Label: "50"}, {Value: 75, Label: "75"}, {Value: 100, Label: "100"}}
+	}
 	ticks := plot.DefaultTicks{}.Ticks(least, most)
 	for i := range ticks {
 		if ticks[i].Label != "" {
