@@ -22,6 +22,9 @@ type stage struct {
 	workers []*worker.Worker
 }
 
+// errNoFault: every page was there before it was touched.
+var errNoFault = errors.New("no fault was seen")
+
 // measure measures one case once.
 func (r *runner) measure(ctx context.Context, c Case, repeat int) (Measured, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.Budget+measureTimeout)
@@ -38,7 +41,7 @@ func (r *runner) measure(ctx context.Context, c Case, repeat int) (Measured, err
 	case result.Wrong > 0:
 		return Measured{}, fmt.Errorf("%d of %d pages had wrong content", result.Wrong, len(result.Samples)+result.Present)
 	case len(result.Samples) == 0:
-		return Measured{}, fmt.Errorf("no fault was seen in %d touches", result.Present)
+		return Measured{}, fmt.Errorf("%w in %d touches", errNoFault, result.Present)
 	}
 	slices.Sort(result.Samples)
 	m := Measured{Case: c, Repeat: repeat, Summary: summarize(result.Samples, result.Took), BulkBytesPerSecond: bulk}
@@ -61,7 +64,7 @@ func (s *stage) measure(c Case, repeat int) (touched, float64, error) {
 		}
 	}
 	job := touchJob{
-		Memory: c.Memory, Pages: memoryPages, Threads: c.Threads, Budget: s.runner.Budget,
+		Memory: c.Memory, Pages: s.runner.Pages, Threads: c.Threads, Budget: s.runner.Budget,
 		Zeros: c.Handler == Zero, Seed: uint64(repeat) + 1,
 	}
 	if c.Handler.RoundTrip() {

@@ -14,6 +14,10 @@ import (
 	"github.com/lazymig/lazymig/bench/leftover"
 )
 
+// testPages is enough for the background to be at work when touching begins:
+// a second's worth of it, with a race detector several.
+const testPages = 32 << 10
+
 const roleVariable = "LAZYMIG_TEST_FAULTS"
 
 func TestMain(m *testing.M) {
@@ -57,7 +61,7 @@ func TestRun(t *testing.T) {
 	before := leftover.Take()
 	var events []Event
 	report, err := Run(t.Context(), Config{
-		Settings: []Setting{{Anonymous, 1, Idle}, {Shared, 4, Busy}}, Repeats: 2, Budget: 50 * time.Millisecond,
+		Settings: []Setting{{Anonymous, 1, Idle}, {Shared, 4, Busy}}, Repeats: 2, Budget: 50 * time.Millisecond, Pages: testPages,
 		SerialHandler: path, NoSerial: why, Commit: "test", Command: self,
 		Report: func(e Event) { events = append(events, e) },
 	})
@@ -109,7 +113,7 @@ func TestRunFails(t *testing.T) {
 		"is no role":                func(ctx context.Context, _ string) *exec.Cmd { return self(ctx, "nobody") },
 	} {
 		_, err := Run(t.Context(), Config{
-			Settings: []Setting{{Anonymous, 1, Idle}}, Repeats: 1, Budget: time.Millisecond,
+			Settings: []Setting{{Anonymous, 1, Idle}}, Repeats: 1, Budget: time.Millisecond, Pages: testPages,
 			NoSerial: "not wanted", Command: command, Report: func(Event) {},
 		})
 		if err == nil || !strings.Contains(err.Error(), name) {
@@ -119,7 +123,7 @@ func TestRunFails(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	_, err := Run(ctx, Config{
-		Settings: []Setting{{Anonymous, 1, Idle}}, Repeats: 1, Budget: time.Minute,
+		Settings: []Setting{{Anonymous, 1, Idle}}, Repeats: 1, Budget: time.Minute, Pages: testPages,
 		NoSerial: "not wanted", Command: self, Report: func(Event) { cancel() },
 	})
 	if !errors.Is(err, context.Canceled) {
