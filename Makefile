@@ -136,22 +136,22 @@ fuzz:
 		done; \
 	done
 
-# Where measurements go.
-BENCH_DIR = $(OUT)/build/bench
+# Where measurements leave their results.
+BENCH_OUT ?= $(OUT)/build/bench
 
 ## bench: measures lazymig beside what one would use instead, in a minute, and reports. Nothing is judged.
 bench: build bench-tools
-	mkdir -p '$(BENCH_DIR)/quick'
-	'$(OUT)/bin/lazymig' bench faults --quick --json > '$(BENCH_DIR)/quick/faults.jsonl'
-	'$(OUT)/bin/lazymig' bench report '$(BENCH_DIR)/quick/faults.jsonl' --out '$(BENCH_DIR)/quick'
-	@echo 'see $(BENCH_DIR)/quick/report.md'
+	mkdir -p '$(BENCH_OUT)'
+	'$(OUT)/bin/lazymig' bench faults --quick --json > '$(BENCH_OUT)/faults-quick.jsonl'
+	'$(OUT)/bin/lazymig' bench report '$(BENCH_OUT)'/*-quick.jsonl --out '$(BENCH_OUT)/quick'
+	@echo 'see $(BENCH_OUT)/quick/report.md'
 
 ## bench-full: the same with all settings, each three times: for a machine that does nothing else.
 bench-full: build bench-tools
-	mkdir -p '$(BENCH_DIR)/full'
-	'$(OUT)/bin/lazymig' bench faults --json > '$(BENCH_DIR)/full/faults.jsonl'
-	'$(OUT)/bin/lazymig' bench report '$(BENCH_DIR)/full/faults.jsonl' --out '$(BENCH_DIR)/full'
-	@echo 'see $(BENCH_DIR)/full/report.md'
+	mkdir -p '$(BENCH_OUT)'
+	'$(OUT)/bin/lazymig' bench faults --json > '$(BENCH_OUT)/faults-full.jsonl'
+	'$(OUT)/bin/lazymig' bench report '$(BENCH_OUT)'/*-full.jsonl --out '$(BENCH_OUT)/full'
+	@echo 'see $(BENCH_OUT)/full/report.md'
 
 # The programs beside lazymig that only measurements need: one has a large
 # library, the other cgo. A lazymig without them measures and reports less, and
@@ -173,16 +173,16 @@ BENCHTIME ?= 0.3s
 ## bench-compare: the micro-benchmarks of BASE=REVISION and of this tree, in turns, with benchstat.
 bench-compare: $(BENCHSTAT)
 	@test -n '$(BASE)' || { echo 'say what to compare with: make bench-compare BASE=REVISION'; exit 2; }
-	mkdir -p '$(BENCH_DIR)'
-	rm -f '$(BENCH_DIR)'/{base,this}.txt
-	base='$(abspath $(BENCH_DIR))/base'; results='$(abspath $(BENCH_DIR))'; \
+	mkdir -p '$(BENCH_OUT)'
+	rm -f '$(BENCH_OUT)'/{base,this}.txt
+	base='$(abspath $(BENCH_OUT))/base'; results='$(abspath $(BENCH_OUT))'; \
 	git worktree add --force --detach "$$base" '$(BASE)'; \
 	trap 'git worktree remove --force "$$base"' EXIT; \
 	for i in $$(seq $(COUNT)); do \
 		(cd "$$base" && $(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) $(MICRO)) >> "$$results/base.txt"; \
 		$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) $(MICRO) >> "$$results/this.txt"; \
 	done
-	$(BENCHSTAT) '$(BENCH_DIR)/base.txt' '$(BENCH_DIR)/this.txt'
+	$(BENCHSTAT) '$(BENCH_OUT)/base.txt' '$(BENCH_OUT)/this.txt'
 
 ## deps: the programs that the tests call. Installs as root, else says what is missing.
 deps:

@@ -50,6 +50,6 @@ const (
 	quickRepeats = 1
 	fullRepeats  = 3
 
-	// maxRepeats bounds --repeats: with all cases that is most of a day.
+	// maxRepeats bounds --repeat: with all cases that is most of a day.
 	maxRepeats = 100
 )

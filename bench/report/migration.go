@@ -19,6 +19,8 @@ type Migration struct {
 	Guest       string  `json:"guest"`
 	MemoryMiB   int     `json:"memory_mib"`
 	ChangingMiB int     `json:"changing_mib"`
+	RAM         string  `json:"ram"`
+	TLS         bool    `json:"tls"`
 	Factor      string  `json:"factor"`
 	Environment struct {
 		Commit    string  `json:"commit"`
@@ -51,14 +53,23 @@ const (
 	migrationGood    = "verified"
 	migrationBase    = "base"
 	migrationRTT     = "rtt"
+	migrationPlain   = "plain" // RAM in anonymous memory, as most guests have it
 	seriesBucketMS   = 100 // what one point of the guest's figure adds up
 	seriesIntervalMS = 10  // what one point of a record does
 )
 
+// parseMigration reads a record. What is compared separately is another
+// technique.
 func parseMigration(text []byte) (Migration, error) {
 	var m Migration
 	if err := json.Unmarshal(text, &m); err != nil {
 		return m, fmt.Errorf("read a migration: %w", err)
+	}
+	if m.Technique != migrationOwn && m.TLS {
+		m.Technique += ", TLS"
+	}
+	if m.RAM == migrationPlain {
+		m.Technique += ", plain RAM"
 	}
 	return m, nil
 }

@@ -2,6 +2,7 @@ package report
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,16 +33,22 @@ type line struct {
 	Chart  *Chart          `json:"chart"`
 }
 
-// Read adds the lines of a file to the set.
+// Read adds the lines of a file to the set. A last line that is cut off is
+// passed over.
 func (s *Set) Read(from io.Reader) error {
 	lines := bufio.NewScanner(from)
 	lines.Buffer(nil, maxLine)
+	lines.Split(wholeLines)
 	found := false
 	for n := 1; lines.Scan(); n++ {
-		if len(lines.Bytes()) == 0 {
+		text := bytes.TrimSpace(lines.Bytes())
+		if len(text) == 0 {
 			continue
 		}
-		added, err := s.add(lines.Bytes())
+		added, err := s.add(text)
+		if err != nil && lines.Bytes()[len(lines.Bytes())-1] != '\n' {
+			break // whoever wrote it was stopped
+		}
 		if err != nil {
 			return fmt.Errorf("line %d: %w", n, err)
 		}
@@ -54,6 +61,17 @@ func (s *Set) Read(from io.Reader) error {
 		return ErrNothing
 	}
 	return nil
+}
+
+// wholeLines is bufio.ScanLines that leaves the end of a line there.
+func wholeLines(data []byte, atEnd bool) (advance int, token []byte, err error) {
+	if i := bytes.IndexByte(data, '\n'); i >= 0 {
+		return i + 1, data[:i+1], nil
+	}
+	if atEnd && len(data) > 0 {
+		return len(data), data, nil
+	}
+	return 0, nil, nil
 }
 
 func (s *Set) add(text []byte) (bool, error) {

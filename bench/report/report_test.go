@@ -111,13 +111,16 @@ func TestReadRefuses(t *testing.T) {
 		`{"event":"chart","chart":{"kind":"throughput-over-rtt","name":"a","series":[{"name":"s","points":[[0,1]]}]}}`:                  "logarithmic",
 	} {
 		var s Set
-		if err := s.Read(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
+		if err := s.Read(strings.NewReader(text + "\n")); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}
 	}
 	var s Set
 	if err := s.Read(strings.NewReader(`{}`)); !errors.Is(err, ErrNothing) {
 		t.Error(err)
+	}
+	if err := s.Read(strings.NewReader("{\"kind\":\"migration\"}\n{\"kind\":\"migr")); err != nil || len(s.Migrations) != 1 {
+		t.Errorf("a last line that is cut off: %v, %d migrations", err, len(s.Migrations))
 	}
 }
 

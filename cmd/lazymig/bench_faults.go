@@ -46,7 +46,7 @@ Exit codes: 0 measured; 1 failed; 2 usage.`,
 	}
 	set := command.Flags()
 	set.BoolVar(&f.quick, "quick", false, "fewer settings, each once and for a shorter time")
-	set.IntVar(&f.repeats, "repeats", 0, "measure everything `N` times, one round after the other (default 3, or 1 with --quick)")
+	set.IntVar(&f.repeats, "repeat", 0, "measure everything `N` times, one round after the other (default 3, or 1 with --quick)")
 	set.StringVar(&f.serial, "serial-handler", "", "the serial handler is this `PROGRAM` (default: "+serialHandlerName+" beside lazymig)")
 	registerJSON(set, &f.json)
 	return command
