@@ -14,7 +14,8 @@ const faultsLegend = `Time from the touch of a missing page to its content, as t
 **busy link**: the background unlimited. **serial**: the handler of userfaultfd-go, one fault at a time, nothing ahead, no digest;
 QUIC is a plain quic-go stream, TCP has no encryption. **round trip**: a page asked for without a fault.
 **p50/limit**: the median over what cannot be undercut: the floor, and for pages over a network one round trip of the same
-transport on top. **lazymig/it**: lazymig's time over that handler's; above 1 lazymig loses.
+transport on top; many threads ask for several pages at once, and may undercut it.
+**lazymig/it**: lazymig's time over that handler's; above 1 lazymig loses.
 `
 
 // Markdown writes all tables. picture returns the link to a figure, or "".
@@ -45,7 +46,7 @@ func (s Set) Markdown(to io.Writer, picture func(name string) string) error {
 }
 
 func writeFaults(to io.Writer, r faults.Report, figures []Figure, picture func(string) string) error {
-	if _, err := fmt.Fprintf(to, "## Faults\n\n%s\n%s\n\n", Origin(r), faultsLegend); err != nil {
+	if _, err := fmt.Fprintf(to, "## Faults\n\n%s\n\n%s\n", Origin(r), faultsLegend); err != nil {
 		return err
 	}
 	for _, t := range FaultTables(r, true) {
