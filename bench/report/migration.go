@@ -54,8 +54,8 @@ const (
 	migrationBase    = "base"
 	migrationRTT     = "rtt"
 	migrationPlain   = "plain" // RAM in anonymous memory, as most guests have it
-	seriesBucketMS   = 100 // what one point of the guest's figure adds up
-	seriesIntervalMS = 10  // what one point of a record does
+	seriesBucketMS   = 100     // what one point of the guest's figure adds up
+	seriesIntervalMS = 10      // what one point of a record does
 )
 
 // parseMigration reads a record. What is compared separately is another
