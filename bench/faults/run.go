@@ -154,6 +154,9 @@ func (r *runner) run(ctx context.Context) error {
 				})
 				continue
 			}
+			if ctx.Err() != nil { // what else went wrong then is of no interest
+				return context.Cause(ctx)
+			}
 			if err != nil {
 				return fmt.Errorf("measure %s, %s memory, %d threads, %s cores: %w", c.Handler, c.Memory, c.Threads, c.Load, err)
 			}

@@ -87,7 +87,7 @@ func (a *app) faultTeller(asJSON bool, stop context.CancelCauseFunc) func(measur
 		case measure.EventMeasured:
 			done++
 			m := e.Measured
-			fmt.Fprintf(a.err, "%d of %d: %s, %s: median %.1f µs\n", done, total, report.Name(m.Handler), report.Where(m.Case), m.P50)
+			fmt.Fprintf(a.err, "%d/%d: %s, %s: %.1f µs\n", done, total, report.Name(m.Handler), report.Where(m.Case), m.P50)
 		}
 		var err error
 		if asJSON {
