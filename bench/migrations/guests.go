@@ -27,7 +27,9 @@ const (
 )
 
 // Guests lists all guests.
-func Guests() []Guest { return []Guest{RandomWriter, SequentialWriter, Idle, MostlyZero, Incompressible} }
+func Guests() []Guest {
+	return []Guest{RandomWriter, SequentialWriter, Idle, MostlyZero, Incompressible}
+}
 
 // ParseGuest returns the guest with the name.
 func ParseGuest(name string) (Guest, error) {

@@ -63,3 +63,7 @@ const (
 	// certificateDays is how long the certificates of one run are valid.
 	certificateDays = 24 * time.Hour
 )
+
+// maxExplanation bounds what a record keeps of a VMM's and a guest's last
+// words, in bytes.
+const maxExplanation = 2000

@@ -75,6 +75,8 @@ func (v *VM) backend(id string, i int, b Backend) string {
 		return fmt.Sprintf("memory-backend-memfd,id=%s,size=%dM,share=on", id, b.MiB)
 	case PrivateFile:
 		return fmt.Sprintf("memory-backend-file,id=%s,size=%dM,share=off,mem-path=%s", id, b.MiB, v.ramPath(i))
+	case Plain:
+		return fmt.Sprintf("memory-backend-ram,id=%s,size=%dM,share=off", id, b.MiB)
 	default:
 		return fmt.Sprintf("memory-backend-file,id=%s,size=%dM,share=on,mem-path=%s", id, b.MiB, v.ramPath(i))
 	}
@@ -88,7 +90,7 @@ func (v *VM) ramPath(i int) string {
 func (v *VM) RAMFiles() []string {
 	var paths []string
 	for i, b := range v.config.RAM {
-		if b.Sharing != Memfd {
+		if b.Sharing != Memfd && b.Sharing != Plain {
 			paths = append(paths, v.ramPath(i))
 		}
 	}

@@ -21,6 +21,8 @@ const (
 	PrivateFile
 	// Memfd is shared memory without a name.
 	Memfd
+	// Plain is memory of QEMU alone, as it has it by default.
+	Plain
 )
 
 // Backend is one block of guest RAM.

@@ -44,7 +44,7 @@ checks both hosts and changes nothing.`,
 	root.SuggestionsMinimumDistance = 2
 	root.CompletionOptions.DisableDefaultCmd = true // ours has the shells of Debian, and an example
 	root.AddCommand(a.receive(), a.send(), a.cert(), a.doctor(), a.status(), a.cancel(), a.serveMemory(), a.serveUffd())
-	root.AddCommand(a.demo(), a.version(), a.completion())
+	root.AddCommand(a.demo(), a.bench(), a.version(), a.completion())
 	root.AddCommand(a.engine(), a.keeper(), a.microvm(), a.man()) // hidden
 	teach(root)
 	return root
