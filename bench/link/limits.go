@@ -32,6 +32,12 @@ const (
 	minBurst  = 16 << 10
 	minQueue  = 64 << 10
 
+	// probeTimeout bounds the wait for a new cable: the kernel takes up to a
+	// second. probePeriod is the time between two probes, and more than a path's
+	// delay may make them look at an answer to an earlier one, which is as good.
+	probeTimeout = 10 * time.Second
+	probePeriod  = 50 * time.Millisecond
+
 	// maxDelay bounds the delay of a path in one direction, jitter included.
 	maxDelay = time.Second
 	// maxFrames bounds the frames on their way in one direction: 1 Gbit/s for

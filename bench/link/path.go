@@ -48,6 +48,12 @@ func (l *Link) SetPath(ctx context.Context, path Path) error {
 	if err := l.lay(ctx, path); err != nil {
 		return fmt.Errorf("set the path to host B: %w", err)
 	}
+	if err := l.probe(ctx); err != nil {
+		return fmt.Errorf("set the path to host B: %w", err)
+	}
+	if l.relay != nil {
+		l.relay.begin()
+	}
 	return l.SetRate(ctx, l.rate)
 }
 

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -69,6 +70,14 @@ func openTap(name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
+// begin begins to lose and to count: it is known now that the cable works.
+func (r *relay) begin() {
+	for _, l := range r.lanes {
+		l.loses.Store(l.path.Loss > 0)
+		l.count(func() { l.seen, l.late = PathStats{}, 0 })
+	}
+}
+
 func (r *relay) stats() PathStats {
 	var s PathStats
 	var late time.Duration
@@ -105,6 +114,7 @@ type lane struct {
 	random *rand.Rand // serveReads's
 	to     *os.File
 	timer  *os.File // serveWrites's
+	loses  atomic.Bool
 	queue  chan frame
 	last   time.Time // serveReads's: when the frame before is due
 
@@ -156,7 +166,7 @@ func (l *lane) serveReads(from *os.File) {
 
 // plan decides when a frame that comes now leaves the path, or that it is lost.
 func (l *lane) plan(now time.Time, kind uint16) (due time.Time, ok bool) {
-	if l.path.Loss > 0 && kind != unix.ETH_P_ARP && l.random.Float64() < l.path.Loss {
+	if l.loses.Load() && kind != unix.ETH_P_ARP && l.random.Float64() < l.path.Loss {
 		l.count(func() { l.seen.Lost++ })
 		return time.Time{}, false
 	}

@@ -32,6 +32,7 @@ type watched struct {
 	began   time.Duration // used when the watch began
 	used    time.Duration
 	memory  uint64
+	own     uint64 // memory that it has without a move
 	hasDied bool
 }
 
@@ -106,7 +107,7 @@ func (c *costs) look() {
 	memory := map[link.Side]uint64{}
 	for pid, p := range c.processes {
 		if p.look(pid); !p.hasDied {
-			memory[p.side] += p.memory
+			memory[p.side] += max(p.memory, p.own) - p.own
 		}
 	}
 	for side, bytes := range memory {
@@ -135,13 +136,14 @@ func (p *watched) look(pid int) {
 	p.used, p.memory = max(p.used, b.CPU-guest), b.Anonymous
 }
 
-// exclude names the virtual CPUs of a process, which then count no more.
-func (c *costs) exclude(pid int, vcpus []int) {
+// exclude names the virtual CPUs of a QEMU and the memory that it has without a
+// move, which then count no more.
+func (c *costs) exclude(pid int, vcpus []int, memory uint64) {
 	c.discover()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if p := c.processes[pid]; p != nil {
-		p.vcpus, p.used = vcpus, 0
+		p.vcpus, p.own, p.used = vcpus, memory, 0
 		p.look(pid)
 	}
 }
@@ -169,6 +171,17 @@ func (c *costs) used(side link.Side) time.Duration {
 		}
 	}
 	return sum
+}
+
+// resident returns the memory of a process.
+func (c *costs) resident(pid int) uint64 {
+	c.look()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p := c.processes[pid]; p != nil {
+		return p.memory
+	}
+	return 0
 }
 
 // memory returns the most memory that a host's processes had at one time.

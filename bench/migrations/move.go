@@ -89,11 +89,8 @@ func (r *run) noteCosts(source link.Side) {
 	if r.setting.RAM == RAMPlain {
 		return
 	}
-	res.PeakSource = above(r.costs.memory(source), r.ownRAM)
-	res.PeakDestination = above(r.costs.memory(source.Other()), r.ownRAM)
+	res.PeakSource, res.PeakDestination = r.costs.memory(source), r.costs.memory(source.Other())
 }
-
-func above(n, floor uint64) uint64 { return max(n, floor) - floor }
 
 // check waits until the guest has its speed again, and verifies it.
 func (r *run) check(ctx context.Context) error {

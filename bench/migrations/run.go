@@ -43,7 +43,7 @@ type run struct {
 	// idleRate is the share of a processor that QEMU uses for other things
 	// than its virtual CPUs when nothing moves.
 	idleRate float64
-	ownRAM   uint64 // anonymous memory of the source's QEMU before the move
+	ownRAM   uint64 // anonymous memory of the source's QEMU before the move; the destination's has none of it yet
 	before   link.Counters
 	prepared time.Time
 	line     timeline
@@ -63,7 +63,7 @@ func (r *run) measure(ctx context.Context) (err error) {
 	if err := r.prepare(boot); err != nil {
 		return err
 	}
-	moving, cancel := context.WithTimeoutCause(ctx, r.setting.timeout(), fmt.Errorf("it has not come to its end in %v", r.setting.timeout()))
+	moving, cancel := context.WithTimeoutCause(ctx, r.setting.timeout(), fmt.Errorf("it has not come to its end in %v", r.setting.timeout().Round(time.Second)))
 	defer cancel()
 	if err := r.move(moving); err != nil {
 		return err
@@ -130,7 +130,7 @@ func (r *run) observe(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	r.costs.exclude(r.source.pid, threads)
+	r.costs.exclude(r.source.pid, threads, 0)
 	if _, err := v.Stream().Wait(ctx, warmUp); err != nil {
 		return err
 	}
@@ -145,8 +145,10 @@ func (r *run) observe(ctx context.Context) (err error) {
 		return err
 	}
 	r.idleRate = r.costs.used(v.Side()).Seconds() / time.Since(began).Seconds()
-	r.ownRAM = r.costs.memory(v.Side())
+	r.ownRAM = r.costs.resident(r.source.pid)
+	r.costs.exclude(r.source.pid, threads, r.ownRAM)
 	r.line.baseRate = float64(last.Ops-first.Ops) / last.Received.Sub(first.Received).Seconds()
+	r.record.BaseRate = r.line.baseRate
 	return nil
 }
 
@@ -203,7 +205,7 @@ func (r *run) arrived(m *monitor) error {
 	ctx, cancel := context.WithTimeout(context.Background(), bootTimeout)
 	defer cancel()
 	threads, err := m.vcpus(ctx)
-	r.costs.exclude(m.pid, threads)
+	r.costs.exclude(m.pid, threads, r.ownRAM)
 	return err
 }
 
