@@ -12,10 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Here returns what there is to say of this machine. Program and Commit are
-// the caller's to fill in.
+// Here returns what there is to say of this machine. Program, Commit
+// and Accel are the caller's to fill in.
 func Here(ctx context.Context, qemu string) (Environment, error) {
-	e := Environment{CPUs: runtime.NumCPU(), CPU: processor(), Accel: "tcg", Place: "namespaces"}
+	e := Environment{CPUs: runtime.NumCPU(), CPU: processor(), Place: "namespaces"}
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
 		return e, fmt.Errorf("ask for the kernel's version: %w", err)

@@ -91,7 +91,7 @@ func (r *run) boot(ctx context.Context) (err error) {
 	if err := os.Mkdir(r.dir, 0o700); err != nil {
 		return fmt.Errorf("create a folder: %w", err)
 	}
-	config := vm.Config{RAM: []vm.Backend{{MiB: r.setting.MemoryMiB}}, Guest: r.setting.params(), Binary: r.config.QEMU}
+	config := vm.Config{RAM: []vm.Backend{{MiB: r.setting.MemoryMiB}}, Guest: r.setting.params(), Binary: r.config.QEMU, Accel: r.config.Environment.Accel}
 	if r.setting.RAM == RAMPlain {
 		config.RAM[0].Sharing = vm.Plain
 	}

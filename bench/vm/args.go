@@ -13,7 +13,7 @@ import (
 func (v *VM) Args() []string {
 	c := v.config
 	args := []string{
-		c.Binary, "-name", c.Name, "-accel", "tcg", "-nodefaults", "-no-user-config",
+		c.Binary, "-name", c.Name, "-accel", c.Accel, "-nodefaults", "-no-user-config",
 		"-display", "none", "-no-reboot", "-smp", strconv.Itoa(c.CPUs),
 		// The monitors stand before the serial ports: QEMU opens them in this
 		// order, so they listen when a port has connected.

@@ -21,6 +21,7 @@ type benchMigrateFlags struct {
 	out        string
 	budget     time.Duration
 	qemu       string
+	accel      string
 	tls        bool
 	peerRAM    string
 	json       bool
@@ -72,6 +73,7 @@ its time is over; 2 usage.`,
 	set.StringVar(&f.out, "out", "", "append the results to `FILE`, one JSON object per line")
 	set.DurationVar(&f.budget, "budget", 2*time.Hour, "begin no run after `DURATION`")
 	set.StringVar(&f.qemu, "qemu", "qemu-system-x86_64", "run guests with `PROGRAM`")
+	set.StringVar(&f.accel, "accel", "tcg", "run guests by `tcg|kvm`")
 	set.BoolVar(&f.tls, "tls", false, "encrypt QEMU's streams too (X.509)")
 	set.StringVar(&f.peerRAM, "peer-ram", migrations.RAMShared, "hold the RAM for QEMU's techniques in `shared|plain` memory")
 	set.StringVar(&f.bandwidth, "bandwidth", "1Gbit", "rate of the base's link, a `RATE` such as 100Mbit, or none")
@@ -133,6 +135,9 @@ func (f *benchMigrateFlags) base() (migrations.Setting, error) {
 	if !slices.Contains([]string{migrations.RAMShared, migrations.RAMPlain}, f.peerRAM) {
 		return s, usage("", "invalid --peer-ram %q: use shared or plain", f.peerRAM)
 	}
+	if f.accel != "tcg" && f.accel != "kvm" {
+		return s, usage("", "invalid --accel %q: use tcg or kvm", f.accel)
+	}
 	if f.loss < 0 || f.loss > 50 || f.rtt < 0 || f.rtt > time.Second || f.jitter < 0 || f.jitter > time.Second/2 {
 		return s, usage("", "invalid link: --rtt to 1s, --jitter to 500ms, --loss to 50")
 	}
@@ -169,7 +174,7 @@ func (a *app) runBenchMigrate(f *benchMigrateFlags) error {
 		return failed(exitFailed, err, "install qemu-system-x86, or name the program with --qemu")
 	}
 	b := builtFrom()
-	environment.Program, environment.Commit = b.Version, b.Commit
+	environment.Program, environment.Commit, environment.Accel = b.Version, b.Commit, f.accel
 	table := &migrationTable{out: a.out, err: a.err, json: f.json}
 	err = migrations.Measure(ctx, migrations.Config{
 		Program: program, QEMU: f.qemu, Out: f.out, Runs: runs, Budget: f.budget, Environment: environment,
@@ -186,8 +191,8 @@ func (a *app) runBenchMigrate(f *benchMigrateFlags) error {
 	return nil
 }
 
-// columns are the heads of the table, and how wide they are.
-const tableLine = "%-18s %-22s %8s %8s %8s %8s\n"
+// tableLine has a row of the table in 80 columns.
+const tableLine = "%-17s %-22s %8s %8s %8s %8s\n"
 
 // describeLink says what is particular about a run's link and guest.
 func describeLink(s migrations.Setting) string {

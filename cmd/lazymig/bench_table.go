@@ -40,14 +40,17 @@ func (t *migrationTable) row(r migrations.Record) {
 	}
 	if r.Outcome != migrations.Verified {
 		reason, _, _ := strings.Cut(r.Error, "\n")
-		fmt.Fprintf(t.out, "%-18s %-22s failed: %.28s\n", r.Technique, describeLink(r.Setting), reason)
+		fmt.Fprintf(t.out, "%-17s %-22s failed: %.28s\n", r.Technique, describeLink(r.Setting), reason)
 		return
 	}
-	back := "-"
+	back, worst := "-", "-"
+	if r.WorstMS > 0 {
+		worst = fmt.Sprintf("%.0f ms", r.WorstMS)
+	}
 	if r.RecoveredMS != nil {
 		back = seconds(*r.RecoveredMS)
 	}
-	fmt.Fprintf(t.out, tableLine, r.Technique, describeLink(r.Setting), fmt.Sprintf("%.0f ms", r.GapMS), fmt.Sprintf("%.0f ms", r.WorstMS), back, seconds(r.FreeMS))
+	fmt.Fprintf(t.out, tableLine, r.Technique, describeLink(r.Setting), fmt.Sprintf("%.0f ms", r.GapMS), worst, back, seconds(r.FreeMS))
 }
 
 func seconds(ms float64) string { return fmt.Sprintf("%.1f s", ms/1000) }
