@@ -9,7 +9,7 @@ import (
 
 // made up: 1000 beats a second and 1000 operations a beat. The guest moves at
 // 2 s, is silent for 300 ms, works at half its speed for 1 s and then at all.
-func exampleLine() (timeline, time.Time) {
+func exampleLine() timeline {
 	start := time.Unix(1000, 0)
 	var beats []heartbeat.Beat
 	var ops uint64
@@ -35,7 +35,7 @@ func exampleLine() (timeline, time.Time) {
 	}
 	line.baseRate = 1e6
 	line.began, line.stopped, line.free = start.Add(1900*time.Millisecond), start.Add(2*time.Second), start.Add(3*time.Second)
-	return line, start
+	return line
 }
 
 func near(t *testing.T, what string, got, want, tolerance float64) {
@@ -46,7 +46,7 @@ func near(t *testing.T, what string, got, want, tolerance float64) {
 }
 
 func TestTimeline(t *testing.T) {
-	line, _ := exampleLine()
+	line := exampleLine()
 	var r Results
 	line.fill(&r)
 	near(t, "gap", r.GapMS, 301, 0)
@@ -64,7 +64,7 @@ func TestTimeline(t *testing.T) {
 }
 
 func TestTimelineOfIdleGuest(t *testing.T) {
-	line, _ := exampleLine()
+	line := exampleLine()
 	line.baseRate = 0
 	var r Results
 	line.fill(&r)
@@ -74,7 +74,7 @@ func TestTimelineOfIdleGuest(t *testing.T) {
 }
 
 func TestTimelineThatNeverRecovers(t *testing.T) {
-	line, _ := exampleLine()
+	line := exampleLine()
 	line.baseRate = 2e6
 	var r Results
 	line.fill(&r)
@@ -84,7 +84,7 @@ func TestTimelineThatNeverRecovers(t *testing.T) {
 }
 
 func TestNoSwitch(t *testing.T) {
-	line, _ := exampleLine()
+	line := exampleLine()
 	for _, beats := range [][]heartbeat.Beat{nil, line.beats[:100], line.beats[line.first:]} {
 		if _, ok := newTimeline(beats, 1); ok {
 			t.Errorf("%d beats have a switch", len(beats))
@@ -93,7 +93,7 @@ func TestNoSwitch(t *testing.T) {
 }
 
 func TestSeries(t *testing.T) {
-	line, _ := exampleLine()
+	line := exampleLine()
 	points := line.series()
 	sums := map[bool]uint64{}
 	for i, p := range points {
@@ -110,7 +110,7 @@ func TestSeries(t *testing.T) {
 }
 
 func TestLongestGap(t *testing.T) {
-	line, _ := exampleLine()
+	line := exampleLine()
 	if got := longestGap(line.beats, 1); got != 301*time.Millisecond {
 		t.Errorf("longest gap %v", got)
 	}

@@ -60,8 +60,8 @@ func (m *monitor) configure(ctx context.Context, capabilities []string, paramete
 	return m.Execute(ctx, "migrate-set-parameters", parameters, nil)
 }
 
-// note keeps the time of an event and returns its name.
-func (m *monitor) note(e qmp.Event) string {
+// note keeps the time of an event.
+func (m *monitor) note(e qmp.Event) {
 	name := e.Name
 	var data struct {
 		Status string `json:"status"`
@@ -78,7 +78,6 @@ func (m *monitor) note(e qmp.Event) string {
 	if _, ok := m.seen[name]; !ok {
 		m.seen[name] = e.Timestamp
 	}
-	return name
 }
 
 // await returns when an event of one of the names has come, at once if it has

@@ -141,7 +141,8 @@ type Results struct {
 	CPUPerGiB float64 `json:"cpu_per_gib"`
 	// PeakSource and PeakDestination are the most anonymous memory of the
 	// host's processes in that time, in bytes. Of a QEMU only what is above that
-	// of the source's QEMU before the preparations counts. With RAM "plain" the guest's memory is not told from it,
+	// of the source's QEMU before the preparations counts, and above what it
+	// has itself when it waits for the guest. With RAM "plain" the guest's memory is not told from it,
 	// and they are 0.
 	PeakSource      uint64 `json:"peak_source"`
 	PeakDestination uint64 `json:"peak_destination"`

@@ -205,7 +205,8 @@ func (r *run) arrived(m *monitor) error {
 	ctx, cancel := context.WithTimeout(context.Background(), bootTimeout)
 	defer cancel()
 	threads, err := m.vcpus(ctx)
-	r.costs.exclude(m.pid, threads, r.ownRAM)
+	r.costs.discover()
+	r.costs.exclude(m.pid, threads, max(r.ownRAM, r.costs.resident(m.pid)))
 	return err
 }
 
