@@ -35,6 +35,10 @@ const (
 	// end of the move.
 	recoverTimeout = 20 * time.Second
 
+	// silenceTimeout bounds the wait for a second of heartbeats behind the end of
+	// the move.
+	silenceTimeout = 30 * time.Second
+
 	// moveTimeout and moveFactor bound a move: this long, and as many times as
 	// long as the link needs for all of the guest's memory once. A pre-copy that
 	// has not come to its end by then does not converge.

@@ -116,7 +116,7 @@ func (r *run) check(ctx context.Context) error {
 func (r *run) recover(ctx context.Context) (timeline, error) {
 	limit := time.Now().Add(recoverTimeout)
 	for {
-		if _, err := r.place.Stream().Wait(ctx, warmUp); err != nil {
+		if err := r.alive(ctx); err != nil {
 			return timeline{}, err
 		}
 		beats, err := r.pair.Beats.Beats()
@@ -132,6 +132,14 @@ func (r *run) recover(ctx context.Context) (timeline, error) {
 			return line, nil
 		}
 	}
+}
+
+// alive waits for some heartbeats. A guest that has panicked is silent.
+func (r *run) alive(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, silenceTimeout, fmt.Errorf("the guest is silent for %v", silenceTimeout))
+	defer cancel()
+	_, err := r.place.Stream().Wait(ctx, warmUp)
+	return err
 }
 
 // longestGap returns the longest time between two beats from the one with the
