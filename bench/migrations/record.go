@@ -142,7 +142,8 @@ type Results struct {
 	// PeakSource and PeakDestination are the most anonymous memory of the
 	// host's processes in that time, in bytes. Of a QEMU only what is above that
 	// of the source's QEMU before the preparations counts, and above what it
-	// has itself when it waits for the guest. With RAM "plain" the guest's memory is not told from it,
+	// has itself when it waits for the guest; by emulation, the code that it
+	// translates after the switch counts at the destination. With RAM "plain" the guest's memory is not told from it,
 	// and they are 0.
 	PeakSource      uint64 `json:"peak_source"`
 	PeakDestination uint64 `json:"peak_destination"`
