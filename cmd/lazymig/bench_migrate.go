@@ -59,8 +59,8 @@ dpkg-deb; a Debian kernel is fetched once).
 Exit codes: 0 all runs were made, failed ones too; 1 the measurement failed or
 its time is over; 2 usage.`,
 		Example: `  lazymig bench migrate --quick --out quick.jsonl
-  lazymig bench migrate --factors link,rtt,loss,guest --repeat 3 --out full.jsonl
-  lazymig bench migrate --techniques lazymig,postcopy-preempt --rtt 25ms --out far.jsonl`,
+  lazymig bench migrate --factors link,rtt,loss,guest --out full.jsonl
+  lazymig bench migrate --techniques lazymig,postcopy --rtt 25ms --out far.jsonl`,
 		Args:                  cobra.NoArgs,
 		DisableFlagsInUseLine: true,
 		RunE:                  func(*cobra.Command, []string) error { return a.runBenchMigrate(&f) },
