@@ -45,7 +45,7 @@ OTHERS  = $$($(GO) list ./... | grep -v -e '/cmd/' -e '/bench')
 
 .NOTPARALLEL:
 .PHONY: build demo demo-text man completions install uninstall deb test check fuzz deps tools e2e-full \
-	bench bench-full bench-tools bench-compare clean
+	bench bench-full bench-migrate bench-tools bench-compare clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o '$(OUT)/bin/lazymig' ./cmd/lazymig
@@ -126,6 +126,20 @@ check: $(GOFUMPT) $(STATICCHECK) $(GOLANGCI)
 ## e2e-full: the migration tests in full length (20 runs where CI has 3, and so on).
 e2e-full: deps $(GOTESTSUM)
 	LAZYMIG_FULL=1 $(GOTEST) -timeout 120m -p 1 $(GUESTS)
+
+# Where measurements leave their results.
+BENCH_OUT ?= $(OUT)/build/bench
+
+## bench: a first look, in about a minute: one move by lazymig, one by QEMU. Needs root.
+bench: build
+	mkdir -p '$(BENCH_OUT)'
+	rm -f '$(BENCH_OUT)/migrations-quick.jsonl'
+	'$(OUT)/bin/lazymig' bench migrate --quick --out '$(BENCH_OUT)/migrations-quick.jsonl'
+
+## bench-migrate: lazymig against QEMU, one thing varied at a time, in two hours at most. Needs root; goes on where it was stopped.
+bench-migrate: build
+	mkdir -p '$(BENCH_OUT)'
+	'$(OUT)/bin/lazymig' bench migrate --factors link,rtt,loss,guest --repeat 3 --out '$(BENCH_OUT)/migrations.jsonl'
 
 ## fuzz: every fuzz target for FUZZTIME.
 fuzz:

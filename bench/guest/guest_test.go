@@ -62,8 +62,8 @@ func TestArchiveKeepsTheFirstError(t *testing.T) {
 }
 
 func TestCommandLine(t *testing.T) {
-	line := Params{MemoryMiB: 600, Pattern: PatternRandom, Rate: 7, Address: "10.0.0.1"}.CommandLine()
-	for _, want := range []string{"console=ttyS0 ", " lm.mem=600", " lm.pattern=random", " lm.rate=7", " lm.ip=10.0.0.1"} {
+	line := Params{MemoryMiB: 600, HotMiB: 32, Sequential: true, Pattern: PatternRandom, Rate: 7, Address: "10.0.0.1"}.CommandLine()
+	for _, want := range []string{"console=ttyS0 ", " lm.mem=600", " lm.hot=32", " lm.order=sequential", " lm.pattern=random", " lm.rate=7", " lm.ip=10.0.0.1"} {
 		if !strings.Contains(line, want) {
 			t.Errorf("%q is not in %q", want, line)
 		}

@@ -27,6 +27,11 @@ type Params struct {
 	MemoryMiB int
 	// Pattern is what the memory is filled with. Default PatternMixed.
 	Pattern Pattern
+	// HotMiB is how much of the memory, from its start, is written after it has
+	// been filled, in MiB. Default 0: all of it.
+	HotMiB int
+	// Sequential writes the pages one after the other instead of at random.
+	Sequential bool
 	// Rate bounds the page operations a second. Default 0: no bound.
 	Rate int
 	// Beats is the number of heartbeats a second. Default 1000.
@@ -58,9 +63,13 @@ func (p Params) CommandLine() string {
 		}
 	}
 	number("mem", p.MemoryMiB)
+	number("hot", p.HotMiB)
 	number("rate", p.Rate)
 	number("beats", p.Beats)
 	number("records", p.Records)
+	if p.Sequential {
+		args = append(args, "lm.order=sequential")
+	}
 	if p.Pattern != "" {
 		args = append(args, "lm.pattern="+string(p.Pattern))
 	}

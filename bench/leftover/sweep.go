@@ -82,7 +82,7 @@ func RemoveNamespace(ctx context.Context, name string) error {
 	var problems []error
 	for field := range bytes.FieldsSeq(out) {
 		pid, err := strconv.Atoi(string(field))
-		if err == nil {
+		if err == nil && pid != os.Getpid() {
 			problems = append(problems, Kill(pid))
 		}
 	}

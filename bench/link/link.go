@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/lazymig/lazymig/bench/leftover"
 )
@@ -37,6 +38,12 @@ func (s Side) Address() string {
 	return map[Side]string{HostA: "10.77.0.1", HostB: "10.77.0.2", Client: "10.77.0.9"}[s]
 }
 
+// mac returns the address of the side's bridge. It stays when a cable is laid
+// anew, so that nobody's ARP cache is wrong then.
+func (s Side) mac() string {
+	return map[Side]string{HostA: "02:4c:4d:00:00:01", HostB: "02:4c:4d:00:00:02", Client: "02:4c:4d:00:00:09"}[s]
+}
+
 // Other returns the other host.
 func (s Side) Other() Side {
 	if s == HostA {
@@ -48,6 +55,9 @@ func (s Side) Other() Side {
 // Link is a network of three namespaces.
 type Link struct {
 	namespaces map[Side]string
+	rate       uint64 // bits per second, 0 for no limit
+	path       Path
+	relay      *relay // nil while the path is a plain cable
 	closing    sync.Once
 	closed     error
 }
@@ -70,7 +80,7 @@ func (l *Link) build(ctx context.Context) error {
 		l.namespaces[side] = name
 		if err := l.batch(ctx, side,
 			"link set lo up",
-			"link add br0 type bridge stp_state 0 mcast_snooping 0",
+			"link add br0 address "+side.mac()+" type bridge stp_state 0 mcast_snooping 0",
 			"addr add "+side.Address()+"/24 dev br0",
 			"link set br0 up",
 		); err != nil {
@@ -85,12 +95,18 @@ func (l *Link) build(ctx context.Context) error {
 	return nil
 }
 
-// connect lays the cable between a host and the switch.
+// connect makes a host's tap and lays the cable between it and the switch.
 func (l *Link) connect(ctx context.Context, side Side) error {
+	if err := l.batch(ctx, side, "tuntap add "+Tap+" mode tap", "link set "+Tap+" master br0 up"); err != nil {
+		return err
+	}
+	return l.cable(ctx, side)
+}
+
+// cable lays the cable alone.
+func (l *Link) cable(ctx context.Context, side Side) error {
 	if err := l.batch(ctx, side,
-		"tuntap add "+Tap+" mode tap",
 		"link add "+Uplink+" type veth peer name "+port(side)+" netns "+l.namespaces[Client],
-		"link set "+Tap+" master br0 up",
 		"link set "+Uplink+" master br0 up",
 	); err != nil {
 		return err
@@ -121,20 +137,22 @@ func (l *Link) Restore(ctx context.Context, side Side) error {
 }
 
 // SetRate limits what each host sends to bits per second; 0 takes the limit
-// away.
+// away. The queue holds what the rate sends in 10 ms, see rateQueue.
 func (l *Link) SetRate(ctx context.Context, bits uint64) error {
 	for _, side := range []Side{HostA, HostB} {
 		args := []string{"-n", l.namespaces[side], "qdisc", "replace", "dev", Uplink, "root"}
 		if bits == 0 {
 			args = append(args, "noqueue")
 		} else {
-			args = append(args, "tbf", "rate", fmt.Sprint(bits), "burst", fmt.Sprint(rateBurst),
-				"latency", fmt.Sprintf("%dms", rateLatency.Milliseconds()))
+			limit := max(bits/8*uint64(rateQueue/time.Millisecond)/1000, minQueue)
+			burst := max(bits/8*uint64(rateBurst/time.Millisecond)/1000, minBurst)
+			args = append(args, "tbf", "rate", fmt.Sprint(bits), "burst", fmt.Sprint(burst), "limit", fmt.Sprint(limit))
 		}
 		if err := run(ctx, "", "tc", args...); err != nil {
 			return fmt.Errorf("limit the rate of host %s: %w", side, err)
 		}
 	}
+	l.rate = bits
 	return nil
 }
 
@@ -149,6 +167,10 @@ func (l *Link) remove() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	var problems []error
+	if l.relay != nil {
+		problems = append(problems, l.relay.close())
+		l.relay = nil
+	}
 	for _, name := range l.namespaces {
 		problems = append(problems, leftover.RemoveNamespace(ctx, name))
 	}

@@ -32,7 +32,7 @@ type Cost struct {
 // with one of the prefixes, such as a guest's RAM file, do not count as its
 // memory.
 func Usage(pid int, without ...string) (Cost, error) {
-	c, err := times(pid)
+	c, err := times(path(pid, "stat"))
 	if err != nil {
 		return Cost{}, err
 	}
@@ -51,21 +51,22 @@ func path(pid int, name string) string {
 	return filepath.Join("/proc", strconv.Itoa(pid), name)
 }
 
-// times reads CPU time and the number of threads from /proc/PID/stat; the
-// fields are counted behind the name, which may have spaces.
-func times(pid int) (Cost, error) {
-	text, err := os.ReadFile(path(pid, "stat"))
+// times reads CPU time and the number of threads from the file stat of a
+// process or thread; the fields are counted behind the name, which may have
+// spaces.
+func times(file string) (Cost, error) {
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return Cost{}, fmt.Errorf("read the times of a process: %w", err)
 	}
 	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
 	if len(fields) < 18 {
-		return Cost{}, fmt.Errorf("read the times of process %d: %d fields", pid, len(fields))
+		return Cost{}, fmt.Errorf("read the times in %s: %d fields", file, len(fields))
 	}
 	var n [3]int
 	for i, field := range []int{11, 12, 17} { // utime, stime, num_threads
 		if n[i], err = strconv.Atoi(string(fields[field])); err != nil {
-			return Cost{}, fmt.Errorf("read the times of process %d: %w", pid, err)
+			return Cost{}, fmt.Errorf("read the times in %s: %w", file, err)
 		}
 	}
 	return Cost{CPU: time.Duration(n[0]+n[1]) * (time.Second / ticksPerSecond), Threads: n[2]}, nil

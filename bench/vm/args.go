@@ -13,7 +13,7 @@ import (
 func (v *VM) Args() []string {
 	c := v.config
 	args := []string{
-		c.Binary, "-name", c.Name, "-accel", "tcg", "-nodefaults", "-no-user-config",
+		c.Binary, "-name", c.Name, "-accel", c.Accel, "-nodefaults", "-no-user-config",
 		"-display", "none", "-no-reboot", "-smp", strconv.Itoa(c.CPUs),
 		// The monitors stand before the serial ports: QEMU opens them in this
 		// order, so they listen when a port has connected.
@@ -75,6 +75,8 @@ func (v *VM) backend(id string, i int, b Backend) string {
 		return fmt.Sprintf("memory-backend-memfd,id=%s,size=%dM,share=on", id, b.MiB)
 	case PrivateFile:
 		return fmt.Sprintf("memory-backend-file,id=%s,size=%dM,share=off,mem-path=%s", id, b.MiB, v.ramPath(i))
+	case Plain:
+		return fmt.Sprintf("memory-backend-ram,id=%s,size=%dM,share=off", id, b.MiB)
 	default:
 		return fmt.Sprintf("memory-backend-file,id=%s,size=%dM,share=on,mem-path=%s", id, b.MiB, v.ramPath(i))
 	}
@@ -88,7 +90,7 @@ func (v *VM) ramPath(i int) string {
 func (v *VM) RAMFiles() []string {
 	var paths []string
 	for i, b := range v.config.RAM {
-		if b.Sharing != Memfd {
+		if b.Sharing != Memfd && b.Sharing != Plain {
 			paths = append(paths, v.ramPath(i))
 		}
 	}

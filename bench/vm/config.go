@@ -21,6 +21,8 @@ const (
 	PrivateFile
 	// Memfd is shared memory without a name.
 	Memfd
+	// Plain is memory of QEMU alone, as it has it by default.
+	Plain
 )
 
 // Backend is one block of guest RAM.
@@ -43,6 +45,9 @@ type Config struct {
 	Name string
 	// Binary is the QEMU to run. Default qemu-system-x86_64.
 	Binary string
+	// Accel is QEMU's accelerator, tcg or kvm. Default tcg, which runs
+	// everywhere.
+	Accel string
 	// Machine is QEMU's machine type. Default q35.
 	Machine string
 	// CPUs is the number of virtual CPUs. Default 1.
@@ -79,6 +84,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Binary == "" {
 		c.Binary = "qemu-system-x86_64"
+	}
+	if c.Accel == "" {
+		c.Accel = "tcg"
 	}
 	if c.Machine == "" {
 		c.Machine = "q35"

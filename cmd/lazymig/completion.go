@@ -69,6 +69,10 @@ func teachFlag(command *cobra.Command, flag *pflag.Flag) error {
 		return command.RegisterFlagCompletionFunc(name, cobra.FixedCompletions([]string{"source", "destination", "both"}, cobra.ShellCompDirectiveNoFileComp))
 	case "vmm":
 		return command.RegisterFlagCompletionFunc(name, cobra.FixedCompletions([]string{"auto", "microvm", "qemu"}, cobra.ShellCompDirectiveNoFileComp))
+	case "accel":
+		return command.RegisterFlagCompletionFunc(name, cobra.FixedCompletions([]string{"tcg", "kvm"}, cobra.ShellCompDirectiveNoFileComp))
+	case "peer-ram":
+		return command.RegisterFlagCompletionFunc(name, cobra.FixedCompletions([]string{"shared", "plain"}, cobra.ShellCompDirectiveNoFileComp))
 	case "listen", "to", "from", "metrics", "peer", "vm", "ready-timeout", "validity", "bandwidth", "rtt", "break-link":
 		return command.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
 	}

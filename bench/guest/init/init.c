@@ -98,6 +98,10 @@ static void set_param(const char *name, const char *value)
 {
 	if (strcmp(name, "mem") == 0)
 		params.memory = strtoull(value, NULL, 10);
+	else if (strcmp(name, "hot") == 0)
+		params.hot = strtoull(value, NULL, 10);
+	else if (strcmp(name, "order") == 0 && strcmp(value, "sequential") == 0)
+		params.sequential = 1;
 	else if (strcmp(name, "rate") == 0)
 		params.rate = strtoull(value, NULL, 10);
 	else if (strcmp(name, "beats") == 0)

@@ -24,6 +24,8 @@ enum pattern { PATTERN_MIXED, PATTERN_ZERO, PATTERN_RANDOM };
 struct params {
 	uint64_t memory;       /* lm.mem: size of the changing memory, MiB */
 	enum pattern pattern;  /* lm.pattern: mixed, zero or random */
+	uint64_t hot;          /* lm.hot: MiB of it that are written, 0 = all */
+	int sequential;        /* lm.order: random or sequential */
 	uint64_t rate;         /* lm.rate: page operations a second, 0 = as many as possible */
 	uint64_t beats;        /* lm.beats: heartbeats a second */
 	uint64_t records;      /* lm.records: disk records a second */

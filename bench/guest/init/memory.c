@@ -180,19 +180,27 @@ static uint64_t pace(uint64_t *due)
 static void *serve_writes(void *unused)
 {
 	uint64_t random = 88172645463325252u, last = now_ns(), due = last, now;
+	uint64_t written = params.hot ? params.hot << 8 : pages, next = 0;
 
 	(void)unused;
+	if (written > pages)
+		written = pages;
 	for (;;) {
-		random ^= random << 13;
-		random ^= random >> 7;
-		random ^= random << 17;
+		if (params.sequential) {
+			next = next + 1 < written ? next + 1 : 0;
+		} else {
+			random ^= random << 13;
+			random ^= random >> 7;
+			random ^= random << 17;
+			next = (random >> 11) % written;
+		}
 		pthread_mutex_lock(&mu);
 		if (!running) {
 			while (!running)
 				pthread_cond_wait(&may_run, &mu);
 			last = due = now_ns();
 		}
-		write_page((random >> 11) % pages);
+		write_page(next);
 		now = now_ns();
 		note_duration(now - last);
 		pthread_mutex_unlock(&mu);

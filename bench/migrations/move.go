@@ -1,0 +1,155 @@
+package migrations
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/lazymig/lazymig/bench/heartbeat"
+	"github.com/lazymig/lazymig/bench/link"
+)
+
+// move moves the guest and notes what it cost until the source was free.
+func (r *run) move(ctx context.Context) (err error) {
+	side := r.pair.Source().Side()
+	if r.before, err = r.pair.Link.Counters(side); err != nil {
+		return err
+	}
+	r.source.forget()
+	r.line.began = time.Now()
+	if err := r.mover.move(ctx); err != nil {
+		return errors.Join(err, r.explain())
+	}
+	r.line.free = time.Now()
+	r.noteCosts(side)
+	r.costs.close()
+	if err := r.noteTraffic(side); err != nil {
+		return err
+	}
+	if o, ok := r.mover.(*own); ok {
+		if err := o.finish(ctx); err != nil {
+			return err
+		}
+	}
+	return r.noteSwitch(ctx)
+}
+
+// explain says what the destination's QEMU said before it failed.
+func (r *run) explain() error {
+	log := r.place.Log()
+	if log == "" {
+		return nil
+	}
+	return fmt.Errorf("the destination said: %s", log[max(0, len(log)-maxExplanation):])
+}
+
+// noteSwitch notes the times of STOP and RESUME.
+func (r *run) noteSwitch(ctx context.Context) error {
+	if _, err := r.source.await(ctx, "STOP"); err != nil {
+		return err
+	}
+	if _, err := r.target.await(ctx, "RESUME"); err != nil {
+		return errors.Join(err, r.explain())
+	}
+	stopped := r.source.seen["STOP"]
+	r.record.StoppedMS = ms(r.target.seen["RESUME"].Sub(stopped))
+	// QEMU's time stamps have no monotonic reading: count back from now.
+	now := time.Now()
+	r.line.stopped = now.Add(-now.Round(0).Sub(stopped))
+	return nil
+}
+
+func (r *run) noteTraffic(side link.Side) error {
+	after, err := r.pair.Link.Counters(side)
+	if err != nil {
+		return err
+	}
+	r.record.BytesOut, r.record.BytesBack = after.Sent-r.before.Sent, after.Received-r.before.Received
+	seen := r.pair.Link.PathStats()
+	r.record.PacketsLost, r.record.PacketsDropped = seen.Lost, seen.Dropped
+	return nil
+}
+
+// noteCosts notes what the processes of both hosts have used. QEMU's share for
+// other things is charged to the host that ran the guest.
+func (r *run) noteCosts(source link.Side) {
+	r.source.drain()
+	atSource := r.line.free.Sub(r.prepared)
+	if stopped, ok := r.source.seen["STOP"]; ok {
+		atSource = stopped.Sub(r.prepared.Round(0))
+	}
+	atDestination := r.line.free.Sub(r.prepared) - atSource
+	res := &r.record.Results
+	res.CPUSource = max(0, r.costs.used(source).Seconds()-r.idleRate*atSource.Seconds())
+	res.CPUDestination = max(0, r.costs.used(source.Other()).Seconds()-r.idleRate*atDestination.Seconds())
+	if res.MemoryUsed > 0 {
+		res.CPUPerGiB = (res.CPUSource + res.CPUDestination) / (float64(res.MemoryUsed) / (1 << 30))
+	}
+	if r.setting.RAM == RAMPlain {
+		return
+	}
+	res.PeakSource, res.PeakDestination = r.costs.memory(source), r.costs.memory(source.Other())
+}
+
+// check waits until the guest has its speed again, and verifies it.
+func (r *run) check(ctx context.Context) error {
+	if err := r.pair.Moved(); err != nil {
+		return err
+	}
+	line, err := r.recover(ctx)
+	if err != nil {
+		return errors.Join(err, r.explain())
+	}
+	answer, err := r.place.Verify(ctx)
+	r.record.Verification = answer.String()
+	if err := errors.Join(err, r.pair.Beats.CheckGuest()); err != nil {
+		return errors.Join(err, r.explain())
+	}
+	line.fill(&r.record.Results)
+	r.record.Series = line.series()
+	return nil
+}
+
+// recover follows the guest until it is back at its speed, and for the time of
+// the base line if it is idle.
+func (r *run) recover(ctx context.Context) (timeline, error) {
+	limit := time.Now().Add(recoverTimeout)
+	for {
+		if err := r.alive(ctx); err != nil {
+			return timeline{}, err
+		}
+		beats, err := r.pair.Beats.Beats()
+		if err != nil {
+			return timeline{}, err
+		}
+		line, ok := newTimeline(beats, r.place.Stream().Number())
+		if !ok {
+			return line, errors.New("find the switch in the heartbeat: it is not there")
+		}
+		line.baseRate, line.began, line.stopped, line.free = r.line.baseRate, r.line.began, r.line.stopped, r.line.free
+		if _, back := line.recovered(); back || line.baseRate == 0 || time.Now().After(limit) {
+			return line, nil
+		}
+	}
+}
+
+// alive waits for some heartbeats. A guest that has panicked is silent.
+func (r *run) alive(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, silenceTimeout, fmt.Errorf("the guest is silent for %v", silenceTimeout))
+	defer cancel()
+	_, err := r.place.Stream().Wait(ctx, warmUp)
+	return err
+}
+
+// longestGap returns the longest time between two beats from the one with the
+// number on.
+func longestGap(beats []heartbeat.Beat, sequence uint64) time.Duration {
+	var longest time.Duration
+	for i := 1; i < len(beats); i++ {
+		if beats[i-1].Sequence >= sequence {
+			longest = max(longest, beats[i].Received.Sub(beats[i-1].Received))
+		}
+	}
+	return longest
+}

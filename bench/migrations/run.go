@@ -1,0 +1,264 @@
+package migrations
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/lazymig/lazymig/bench"
+	"github.com/lazymig/lazymig/bench/leftover"
+	"github.com/lazymig/lazymig/bench/link"
+	"github.com/lazymig/lazymig/bench/vm"
+)
+
+// mover is a technique at work on one guest.
+type mover interface {
+	// prepare makes the destination wait for the guest. It returns the monitor
+	// of its QEMU if that runs already.
+	prepare(ctx context.Context) (*monitor, error)
+	// move returns when the source is free.
+	move(ctx context.Context) error
+	// close ends what still runs.
+	close() error
+}
+
+// run is one measured move.
+type run struct {
+	config  Config
+	setting Setting
+	record  *Record
+
+	dir    string
+	pair   *bench.Pair
+	place  *vm.VM // where the guest goes to
+	source *monitor
+	costs  *costs
+	mover  mover
+	// target is the monitor of the destination.
+	target *monitor
+	// idleRate is the share of a processor that QEMU uses for other things
+	// than its virtual CPUs when nothing moves.
+	idleRate float64
+	ownRAM   uint64 // anonymous memory of the source's QEMU before the move; the destination's has none of it yet
+	before   link.Counters
+	prepared time.Time
+	line     timeline
+}
+
+// measure makes one run and fills the record. The error says why it failed.
+func (r *run) measure(ctx context.Context) (err error) {
+	boot, cancel := context.WithTimeout(ctx, bootTimeout)
+	defer cancel()
+	defer func() { err = errors.Join(err, r.close()) }()
+	if err := r.boot(boot); err != nil {
+		return err
+	}
+	if err := r.observe(boot); err != nil {
+		return err
+	}
+	if err := r.prepare(boot); err != nil {
+		return err
+	}
+	moving, cancel := context.WithTimeoutCause(ctx, r.setting.timeout(), fmt.Errorf("it has not come to its end in %v", r.setting.timeout().Round(time.Second)))
+	defer cancel()
+	if err := r.move(moving); err != nil {
+		return err
+	}
+	after, cancel := context.WithTimeout(ctx, bootTimeout)
+	defer cancel()
+	return r.check(after)
+}
+
+// timeout bounds the move itself.
+func (s Setting) timeout() time.Duration {
+	rate := float64(s.RateBits) / 8
+	if rate == 0 || s.Loss > 0 || s.RTTMS > 0 || s.JitterMS > 0 {
+		rate = min(rate, lossyRate)
+		if rate == 0 {
+			rate = lossyRate
+		}
+	}
+	return moveTimeout + moveFactor*time.Duration(float64(s.ChangingMiB<<20)/rate*float64(time.Second))
+}
+
+// boot starts the guest on an unlimited link and then shapes the link.
+func (r *run) boot(ctx context.Context) (err error) {
+	r.dir = filepath.Join(os.TempDir(), leftover.Name("migration"))
+	if err := os.Mkdir(r.dir, 0o700); err != nil {
+		return fmt.Errorf("create a folder: %w", err)
+	}
+	config := vm.Config{RAM: []vm.Backend{{MiB: r.setting.MemoryMiB}}, Guest: r.setting.params(), Binary: r.config.QEMU, Accel: r.config.Environment.Accel}
+	if r.setting.RAM == RAMPlain {
+		config.RAM[0].Sharing = vm.Plain
+	}
+	if r.pair, err = bench.New(ctx, bench.Config{VM: config}); err != nil {
+		return err
+	}
+	if r.setting.Guest == Idle {
+		if _, err := r.pair.Source().Command(ctx, "stop"); err != nil {
+			return err
+		}
+	}
+	if err := r.pair.Link.SetRate(ctx, r.setting.RateBits); err != nil {
+		return err
+	}
+	return r.pair.Link.SetPath(ctx, r.setting.path())
+}
+
+// path returns what the link is to do beside its rate.
+func (s Setting) path() link.Path {
+	return link.Path{
+		RTT: time.Duration(s.RTTMS * float64(time.Millisecond)), Loss: s.Loss,
+		Jitter: time.Duration(s.JitterMS * float64(time.Millisecond)), Seed: 1,
+	}
+}
+
+// observe measures what the guest and its QEMU do when nothing moves.
+func (r *run) observe(ctx context.Context) (err error) {
+	v := r.pair.Source()
+	if r.source, err = connect(ctx, v); err != nil {
+		return err
+	}
+	if r.costs, err = watchCosts(r.pair.Link); err != nil {
+		return err
+	}
+	threads, err := r.source.vcpus(ctx)
+	if err != nil {
+		return err
+	}
+	r.costs.exclude(r.source.pid, threads, 0)
+	if _, err := v.Stream().Wait(ctx, warmUp); err != nil {
+		return err
+	}
+	if err := r.floor(ctx); err != nil {
+		return err
+	}
+	r.costs.rebase()
+	began := time.Now()
+	first, _ := v.Stream().Last()
+	last, err := v.Stream().Wait(ctx, baseline)
+	if err != nil {
+		return err
+	}
+	r.idleRate = r.costs.used(v.Side()).Seconds() / time.Since(began).Seconds()
+	r.ownRAM = r.costs.resident(r.source.pid)
+	r.costs.exclude(r.source.pid, threads, r.ownRAM)
+	r.line.baseRate = float64(last.Ops-first.Ops) / last.Received.Sub(first.Received).Seconds()
+	r.record.BaseRate = r.line.baseRate
+	return nil
+}
+
+// floor stops the guest in place some times and notes the gaps.
+func (r *run) floor(ctx context.Context) error {
+	beats := r.pair.Source().Stream()
+	var gaps []time.Duration
+	for range floorStops {
+		before, _ := beats.Last()
+		for _, command := range []string{"stop", "cont"} {
+			if err := r.source.Execute(ctx, command, nil, nil); err != nil {
+				return err
+			}
+		}
+		if _, err := beats.Wait(ctx, floorBeats); err != nil {
+			return err
+		}
+		all, err := r.pair.Beats.Beats()
+		if err != nil {
+			return err
+		}
+		gaps = append(gaps, longestGap(all, before.Sequence))
+	}
+	for _, gap := range gaps {
+		r.record.FloorWorstMS = max(r.record.FloorWorstMS, ms(gap))
+	}
+	r.record.FloorMS = ms(median(gaps))
+	return nil
+}
+
+// prepare sets the destination up.
+func (r *run) prepare(ctx context.Context) (err error) {
+	if r.place, err = r.pair.Destination(); err != nil {
+		return err
+	}
+	if r.mover, err = r.choose(); err != nil {
+		return err
+	}
+	if err := r.used(); err != nil {
+		return err
+	}
+	r.costs.rebase()
+	r.prepared = time.Now()
+	target, err := r.mover.prepare(ctx)
+	if target != nil {
+		return errors.Join(err, r.arrived(target))
+	}
+	return err
+}
+
+// arrived takes note of the destination's QEMU.
+func (r *run) arrived(m *monitor) error {
+	r.target = m
+	ctx, cancel := context.WithTimeout(context.Background(), bootTimeout)
+	defer cancel()
+	threads, err := m.vcpus(ctx)
+	r.costs.discover()
+	r.costs.exclude(m.pid, threads, max(r.ownRAM, r.costs.resident(m.pid)))
+	return err
+}
+
+// choose returns the technique of the setting.
+func (r *run) choose() (mover, error) {
+	if r.setting.Technique == Lazymig {
+		return &own{
+			program: r.config.Program, dir: r.dir, link: r.pair.Link,
+			source: r.pair.Source(), place: r.place, arrived: r.arrived,
+		}, nil
+	}
+	p := &peer{technique: r.setting.Technique, source: r.source, place: r.place}
+	r.record.Capabilities, r.record.Parameters = p.technique.capabilities(), p.technique.parameters()
+	if !r.setting.TLS {
+		return p, nil
+	}
+	var err error
+	p.credentials, err = newCredentials(r.dir)
+	return p, err
+}
+
+// used notes how much memory the guest has allocated.
+func (r *run) used() error {
+	if r.setting.RAM == RAMPlain {
+		r.record.MemoryUsed = r.ownRAM
+		return nil
+	}
+	var s syscall.Stat_t
+	if err := syscall.Stat(r.pair.Source().RAMFiles()[0], &s); err != nil {
+		return fmt.Errorf("find the guest's RAM: %w", err)
+	}
+	r.record.MemoryUsed = uint64(s.Blocks) * 512
+	return nil
+}
+
+// close ends and removes everything of the run.
+func (r *run) close() error {
+	var problems []error
+	if r.costs != nil {
+		r.costs.close()
+	}
+	if r.mover != nil {
+		problems = append(problems, r.mover.close())
+	}
+	if r.source != nil {
+		problems = append(problems, r.source.Close())
+	}
+	if r.pair != nil {
+		problems = append(problems, r.pair.Close())
+	}
+	if o, ok := r.mover.(*own); ok {
+		problems = append(problems, o.removeRAM())
+	}
+	return errors.Join(append(problems, os.RemoveAll(r.dir))...)
+}
