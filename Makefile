@@ -45,7 +45,7 @@ OTHERS  = $$($(GO) list ./... | grep -v -e '/cmd/' -e '/bench')
 
 .NOTPARALLEL:
 .PHONY: build demo demo-text man completions install uninstall deb test check fuzz deps tools e2e-full \
-	bench bench-full bench-migrate bench-tools bench-compare clean
+	bench bench-full bench-faults bench-migrate bench-tools bench-compare clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o '$(OUT)/bin/lazymig' ./cmd/lazymig
@@ -127,20 +127,6 @@ check: $(GOFUMPT) $(STATICCHECK) $(GOLANGCI)
 e2e-full: deps $(GOTESTSUM)
 	LAZYMIG_FULL=1 $(GOTEST) -timeout 120m -p 1 $(GUESTS)
 
-# Where measurements leave their results.
-BENCH_OUT ?= $(OUT)/build/bench
-
-## bench: a first look, in about a minute: one move by lazymig, one by QEMU. Needs root.
-bench: build
-	mkdir -p '$(BENCH_OUT)'
-	rm -f '$(BENCH_OUT)/migrations-quick.jsonl'
-	'$(OUT)/bin/lazymig' bench migrate --quick --out '$(BENCH_OUT)/migrations-quick.jsonl'
-
-## bench-migrate: lazymig against QEMU, one thing varied at a time, in two hours at most. Needs root; goes on where it was stopped.
-bench-migrate: build
-	mkdir -p '$(BENCH_OUT)'
-	'$(OUT)/bin/lazymig' bench migrate --factors link,rtt,loss,guest --repeat 3 --out '$(BENCH_OUT)/migrations.jsonl'
-
 ## fuzz: every fuzz target for FUZZTIME.
 fuzz:
 	@for package in $$($(GO) list ./...); do \
@@ -152,20 +138,34 @@ fuzz:
 
 # Where measurements leave their results.
 BENCH_OUT ?= $(OUT)/build/bench
+MOVES      = '$(OUT)/bin/lazymig' bench migrate --out
 
-## bench: measures lazymig beside what one would use instead, in a minute, and reports. Nothing is judged.
+## bench: measures lazymig beside what one would use instead, in two minutes, and reports. Nothing is judged. Needs root.
 bench: build bench-tools
 	mkdir -p '$(BENCH_OUT)'
+	rm -f '$(BENCH_OUT)'/*-quick.jsonl
 	'$(OUT)/bin/lazymig' bench faults --quick --json > '$(BENCH_OUT)/faults-quick.jsonl'
+	$(MOVES) '$(BENCH_OUT)/migrations-quick.jsonl' --quick
 	'$(OUT)/bin/lazymig' bench report '$(BENCH_OUT)'/*-quick.jsonl --out '$(BENCH_OUT)/quick'
 	@echo 'see $(BENCH_OUT)/quick/report.md'
 
-## bench-full: the same with all settings, each three times: for a machine that does nothing else.
-bench-full: build bench-tools
-	mkdir -p '$(BENCH_OUT)'
-	'$(OUT)/bin/lazymig' bench faults --json > '$(BENCH_OUT)/faults-full.jsonl'
+## bench-full: the same with all settings, in two hours, for a machine that does nothing else. Needs root; goes on where it was stopped.
+bench-full: bench-faults bench-migrate
 	'$(OUT)/bin/lazymig' bench report '$(BENCH_OUT)'/*-full.jsonl --out '$(BENCH_OUT)/full'
 	@echo 'see $(BENCH_OUT)/full/report.md'
+
+# Each part alone. What is in the results already is not measured again.
+bench-faults: build bench-tools
+	mkdir -p '$(BENCH_OUT)'
+	test -s '$(BENCH_OUT)/faults-full.jsonl' || { \
+		'$(OUT)/bin/lazymig' bench faults --json > '$(BENCH_OUT)/faults-full.new' && \
+		mv '$(BENCH_OUT)/faults-full.new' '$(BENCH_OUT)/faults-full.jsonl'; }
+
+bench-migrate: build
+	mkdir -p '$(BENCH_OUT)'
+	$(MOVES) '$(BENCH_OUT)/migrations-full.jsonl' --factors guest,tls --repeat 2
+	$(MOVES) '$(BENCH_OUT)/migrations-full.jsonl' --factors link,rtt,loss --repeat 2 --techniques lazymig,postcopy-preempt
+	$(MOVES) '$(BENCH_OUT)/migrations-full.jsonl' --repeat 5
 
 # The programs beside lazymig that only measurements need: one has a large
 # library, the other cgo. A lazymig without them measures and reports less, and

@@ -21,7 +21,7 @@ var sources embed.FS
 
 // builderVersion is part of every image's key: raise it when the way that an
 // image is put together changes.
-const builderVersion = "1"
+const builderVersion = "2"
 
 // Image is a bootable guest, in files that nobody changes any more.
 type Image struct {
@@ -49,19 +49,26 @@ func CacheDir() (string, error) {
 // dpkg-deb, gcc with a static libc, busybox-static and access to Debian's
 // packages; errors name what is missing.
 func Build(ctx context.Context) (Image, error) {
-	cache, err := CacheDir()
+	cache, unlock, err := lockCache(ctx)
 	if err != nil {
 		return Image{}, err
 	}
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		return Image{}, fmt.Errorf("create the cache folder: %w", err)
-	}
-	unlock, err := lock(ctx, filepath.Join(cache, "lock"))
-	if err != nil {
-		return Image{}, fmt.Errorf("lock the cache folder %s: %w", cache, err)
-	}
 	defer unlock()
 	return build(ctx, cache)
+}
+
+// lockCache creates the cache folder and keeps other builders out of it.
+func lockCache(ctx context.Context) (cache string, unlock func(), err error) {
+	if cache, err = CacheDir(); err != nil {
+		return "", nil, err
+	}
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return "", nil, fmt.Errorf("create the cache folder: %w", err)
+	}
+	if unlock, err = lock(ctx, filepath.Join(cache, "lock")); err != nil {
+		return "", nil, fmt.Errorf("lock the cache folder %s: %w", cache, err)
+	}
+	return cache, unlock, nil
 }
 
 func build(ctx context.Context, cache string) (Image, error) {

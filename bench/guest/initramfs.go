@@ -20,7 +20,11 @@ func buildInitramfs(ctx context.Context, dir string, kernel kernelFiles, busybox
 	if err != nil {
 		return fmt.Errorf("read busybox: %w", err)
 	}
-	modules, err := loadOrder(ctx, kernel)
+	devices, err := loadOrder(ctx, kernel, wantedModules)
+	if err != nil {
+		return err
+	}
+	files, err := loadOrder(ctx, kernel, filesModules)
 	if err != nil {
 		return err
 	}
@@ -30,7 +34,7 @@ func buildInitramfs(ctx context.Context, dir string, kernel kernelFiles, busybox
 	}
 	defer f.Close()
 	compressed := gzip.NewWriter(f)
-	if err := pack(&cpioWriter{w: compressed}, program, shell, modules); err != nil {
+	if err := pack(&cpioWriter{w: compressed}, program, shell, devices, files); err != nil {
 		return fmt.Errorf("pack the initramfs: %w", err)
 	}
 	if err := compressed.Close(); err != nil {
@@ -60,19 +64,26 @@ func compile(ctx context.Context) ([]byte, error) {
 	return os.ReadFile(filepath.Join(dir, "program"))
 }
 
-func pack(c *cpioWriter, program, busybox []byte, modules []module) error {
-	for _, dir := range []string{"dev", "bin", "modules"} {
+func pack(c *cpioWriter, program, busybox []byte, devices, files []module) error {
+	for _, dir := range []string{"dev", "bin", "modules", "files"} {
 		c.add(dir, modeDirectory, 0, 0, nil)
 	}
 	c.add("dev/console", modeCharacter, 5, 1, nil)
 	c.add("init", modeProgram, 0, 0, program)
 	c.add("bin/busybox", modeProgram, 0, 0, busybox)
+	packModules(c, "devices.list", devices)
+	packModules(c, "files.list", files)
+	return c.close()
+}
+
+// packModules adds modules, and a list of them in the order in which they are
+// to be loaded.
+func packModules(c *cpioWriter, name string, modules []module) {
 	var list strings.Builder
 	for _, m := range modules {
 		path := "modules/" + m.name + ".ko"
 		fmt.Fprintf(&list, "/%s\n", path)
 		c.add(path, modeFile, 0, 0, m.content)
 	}
-	c.add("modules.list", modeFile, 0, 0, []byte(list.String()))
-	return c.close()
+	c.add(name, modeFile, 0, 0, []byte(list.String()))
 }

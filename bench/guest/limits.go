@@ -11,6 +11,10 @@ const (
 	// modules have at most 200 KiB, so more is not the file that we look for.
 	maxModule = 16 << 20
 
+	// filesImageMiB is the size of the image of Files; what the files do not
+	// need is a hole.
+	filesImageMiB = 640
+
 	// scanChunk is how much of a RAM file FindPage reads at once, in bytes.
 	scanChunk = 1 << 20
 )

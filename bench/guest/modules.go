@@ -13,9 +13,13 @@ import (
 	"strings"
 )
 
-// wantedModules are the drivers that the guest's devices need; what they
-// depend on is found in the modules themselves.
-var wantedModules = []string{"virtio_pci", "virtio_net", "virtio_blk", "virtio_balloon"}
+// wantedModules are the drivers that the guest's devices need, filesModules
+// those for the image of Files; what they depend on is found in the modules
+// themselves, but for what ext4 asks the kernel for by name.
+var (
+	wantedModules = []string{"virtio_pci", "virtio_net", "virtio_blk", "virtio_balloon"}
+	filesModules  = []string{"crc32c_generic", "ext4"}
+)
 
 // module is a kernel module, uncompressed.
 type module struct {
@@ -25,7 +29,7 @@ type module struct {
 
 // loadOrder returns the wanted modules and their dependencies, each behind
 // what it depends on. Drivers that are built into the kernel are left out.
-func loadOrder(ctx context.Context, kernel kernelFiles) ([]module, error) {
+func loadOrder(ctx context.Context, kernel kernelFiles, wanted []string) ([]module, error) {
 	files, err := moduleFiles(kernel.modules)
 	if err != nil {
 		return nil, err
@@ -65,7 +69,7 @@ func loadOrder(ctx context.Context, kernel kernelFiles) ([]module, error) {
 		order = append(order, module{name, content})
 		return nil
 	}
-	for _, name := range wantedModules {
+	for _, name := range wanted {
 		if err := add(name); err != nil {
 			return nil, err
 		}

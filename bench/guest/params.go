@@ -39,6 +39,10 @@ type Params struct {
 	// Records is the number of disk records a second, if the guest has a
 	// disk. Default 50.
 	Records int
+	// Files is the name of a disk with the image of [Files], such as "vda": the
+	// guest reads all of it into its page cache at the start, and verifies what
+	// is there. Default: none.
+	Files string
 	// Address is the IPv4 address of the guest's first network device, with a
 	// prefix of 24 bits. Default: the device is left alone, nothing echoes.
 	Address string
@@ -72,6 +76,9 @@ func (p Params) CommandLine() string {
 	}
 	if p.Pattern != "" {
 		args = append(args, "lm.pattern="+string(p.Pattern))
+	}
+	if p.Files != "" {
+		args = append(args, "lm.files="+p.Files)
 	}
 	if p.Address != "" {
 		args = append(args, "lm.ip="+p.Address)

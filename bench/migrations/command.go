@@ -25,7 +25,8 @@ type command struct {
 
 	mu     sync.Mutex // protects all below
 	stderr []byte
-	err    error // how it ended
+	report *migrate.Report // what it said at the end
+	err    error           // how it ended
 }
 
 func (o *own) start(ctx context.Context, host link.Side, args []string) (*command, error) {
@@ -58,11 +59,22 @@ func (c *command) serve(out io.Reader) {
 			listening = true
 			close(c.listening)
 		}
+		c.note(e.Report)
 	}
 	err := c.cmd.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.err = err
+}
+
+// note keeps the report of an event that has one.
+func (c *command) note(report *migrate.Report) {
+	if report == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.report = report
 }
 
 // Write keeps the end of what the command says.

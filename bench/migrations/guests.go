@@ -24,11 +24,14 @@ const (
 	MostlyZero Guest = "zero"
 	// Incompressible is RandomWriter in a memory of which no page compresses.
 	Incompressible Guest = "incompressible"
+	// Files has its memory full of a Debian userland's files, and writes a
+	// sixteenth of the other guests' memory at random.
+	Files Guest = "files"
 )
 
 // Guests lists all guests.
 func Guests() []Guest {
-	return []Guest{RandomWriter, SequentialWriter, Idle, MostlyZero, Incompressible}
+	return []Guest{RandomWriter, SequentialWriter, Idle, MostlyZero, Incompressible, Files}
 }
 
 // ParseGuest returns the guest with the name.
@@ -47,6 +50,8 @@ func (s Setting) params() guest.Params {
 		p.Sequential = true
 	case MostlyZero:
 		p.Pattern, p.HotMiB = guest.PatternZero, max(1, s.ChangingMiB/16)
+	case Files:
+		p.MemoryMiB = max(1, s.ChangingMiB/16)
 	case Incompressible:
 		p.Pattern = guest.PatternRandom
 	case RandomWriter, Idle:

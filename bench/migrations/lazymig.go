@@ -9,6 +9,7 @@ import (
 
 	"github.com/lazymig/lazymig/bench/link"
 	"github.com/lazymig/lazymig/bench/vm"
+	"github.com/lazymig/lazymig/internal/migrate"
 	"github.com/lazymig/lazymig/quictransport"
 )
 
@@ -108,8 +109,16 @@ func (o *own) connect(ctx context.Context) (*monitor, error) {
 	return m, err
 }
 
-// finish waits for the end of the destination's command.
-func (o *own) finish(ctx context.Context) error { return o.receive.wait(ctx) }
+// finish waits for the end of the destination's command and returns its report.
+func (o *own) finish(ctx context.Context) (*migrate.Report, error) {
+	err := o.receive.wait(ctx)
+	o.receive.mu.Lock()
+	defer o.receive.mu.Unlock()
+	if err == nil && o.receive.report == nil {
+		err = errors.New("lazymig receive has not reported its move")
+	}
+	return o.receive.report, err
+}
 
 // close ends what still runs and removes the RAM file that receive made.
 func (o *own) close() error {

@@ -28,7 +28,7 @@ func (r *run) move(ctx context.Context) (err error) {
 		return err
 	}
 	if o, ok := r.mover.(*own); ok {
-		if err := o.finish(ctx); err != nil {
+		if r.record.Own, err = o.finish(ctx); err != nil {
 			return err
 		}
 	}

@@ -15,10 +15,12 @@ const (
 	FactorRTT   Factor = "rtt"
 	FactorLoss  Factor = "loss"
 	FactorGuest Factor = "guest"
+	// FactorTLS encrypts what QEMU sends.
+	FactorTLS Factor = "tls"
 )
 
 // Factors lists what can be varied.
-func Factors() []Factor { return []Factor{FactorLink, FactorRTT, FactorLoss, FactorGuest} }
+func Factors() []Factor { return []Factor{FactorLink, FactorRTT, FactorLoss, FactorGuest, FactorTLS} }
 
 // ParseFactor returns the factor with the name.
 func ParseFactor(name string) (Factor, error) {
@@ -49,17 +51,19 @@ func variants(base Setting, factor Factor) []Setting {
 			add(func(s *Setting) { s.RateBits = bits })
 		}
 	case FactorRTT:
-		for _, ms := range []float64{0, 1, 10, 50} {
+		for _, ms := range []float64{0, 1, 6, 25, 50, 100, 150} {
 			add(func(s *Setting) { s.RTTMS = ms })
 		}
 	case FactorLoss:
-		for _, share := range []float64{0, 0.001, 0.01} {
+		for _, share := range []float64{0, 0.001, 0.01, 0.02} {
 			add(func(s *Setting) { s.Loss = share })
 		}
 	case FactorGuest:
 		for _, g := range Guests() {
 			add(func(s *Setting) { s.Guest = g })
 		}
+	case FactorTLS:
+		add(func(s *Setting) { s.TLS = true })
 	case FactorBase:
 		add(func(*Setting) {})
 	}
@@ -85,6 +89,9 @@ func Plan(base Setting, factors []Factor, techniques []Technique, repeat int) []
 	for n := 1; n <= repeat; n++ {
 		for _, v := range settings {
 			for _, t := range techniques {
+				if t == Lazymig && v.factor == FactorTLS {
+					continue // it always encrypts: the base has it
+				}
 				s := v.Setting
 				s.Technique = t
 				if t == Lazymig {

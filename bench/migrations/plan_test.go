@@ -13,20 +13,25 @@ func TestPlan(t *testing.T) {
 	techniques := []Technique{Lazymig, PostCopyPreempt}
 	runs := Plan(Base(), Factors(), techniques, 2)
 	seen := map[string]bool{}
-	for i, r := range runs {
+	turn := 0
+	for _, r := range runs {
 		if seen[r.key()] {
 			t.Errorf("%s is planned twice", r.key())
 		}
 		seen[r.key()] = true
-		if want := techniques[i%2]; r.Setting.Technique != want {
-			t.Errorf("run %d is %s, want %s: they take turns", i, r.Setting.Technique, want)
+		if r.Factor == string(FactorTLS) {
+			turn = 1 // lazymig's is the base
 		}
+		if want := techniques[turn%2]; r.Setting.Technique != want {
+			t.Errorf("%s, want %s: they take turns", r.key(), want)
+		}
+		turn++
 		if changed := changes(r.Setting); (changed != 0) != (r.Factor != string(FactorBase)) || changed > 1 {
 			t.Errorf("%s changes %d things of the base", r.key(), changed)
 		}
 	}
-	// The base, 2 other rates, 3 delays, 2 losses, 4 guests.
-	if want := 12 * 2 * 2; len(runs) != want {
+	// The base, 2 other rates, 6 delays, 3 losses, 5 guests; TLS for one.
+	if want := (17*2 + 1) * 2; len(runs) != want {
 		t.Errorf("%d runs, want %d", len(runs), want)
 	}
 	if half := len(runs) / 2; runs[half-1].Repeat != 1 || runs[half].Repeat != 2 {
@@ -37,7 +42,7 @@ func TestPlan(t *testing.T) {
 func changes(s Setting) int {
 	n := 0
 	base := Base()
-	for _, changed := range []bool{s.RateBits != base.RateBits, s.RTTMS != base.RTTMS, s.Loss != base.Loss, s.Guest != base.Guest} {
+	for _, changed := range []bool{s.RateBits != base.RateBits, s.RTTMS != base.RTTMS, s.Loss != base.Loss, s.Guest != base.Guest, s.TLS} {
 		if changed {
 			n++
 		}

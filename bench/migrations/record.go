@@ -3,6 +3,8 @@ package migrations
 import (
 	"fmt"
 	"time"
+
+	"github.com/lazymig/lazymig/internal/migrate"
 )
 
 // Version is the version of Record: it is raised when a field changes its
@@ -74,7 +76,7 @@ type Record struct {
 	Time    time.Time `json:"time"`
 	Setting
 	Repeat      int         `json:"repeat"` // from 1
-	Factor      string      `json:"factor"` // what was varied: "base", "link", "rtt", "loss" or "guest"
+	Factor      string      `json:"factor"` // what was varied: "base", "link", "rtt", "loss", "guest" or "tls"
 	Environment Environment `json:"environment"`
 	// Capabilities and Parameters are what QEMU was told for its techniques.
 	Capabilities []string       `json:"capabilities,omitempty"`
@@ -88,6 +90,8 @@ type Record struct {
 	Results
 	// Series is the guest's work around the switch.
 	Series []Point `json:"series,omitempty"`
+	// Own is what lazymig's destination says of its move.
+	Own *migrate.Report `json:"lazymig,omitempty"`
 }
 
 // Results is what was measured. Times of a move begin when `lazymig send` is

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/lazymig/lazymig/bench"
+	"github.com/lazymig/lazymig/bench/guest"
 	"github.com/lazymig/lazymig/bench/leftover"
 	"github.com/lazymig/lazymig/bench/link"
 	"github.com/lazymig/lazymig/bench/vm"
@@ -94,6 +95,11 @@ func (r *run) boot(ctx context.Context) (err error) {
 	config := vm.Config{RAM: []vm.Backend{{MiB: r.setting.MemoryMiB}}, Guest: r.setting.params(), Binary: r.config.QEMU, Accel: r.config.Environment.Accel}
 	if r.setting.RAM == RAMPlain {
 		config.RAM[0].Sharing = vm.Plain
+	}
+	if r.setting.Guest == Files {
+		if config.Files, err = guest.Files(ctx); err != nil {
+			return err
+		}
 	}
 	if r.pair, err = bench.New(ctx, bench.Config{VM: config}); err != nil {
 		return err

@@ -4,7 +4,7 @@
 // passed over. It knows
 //
 //	{"event":"report","report":{"kind":"faults",…}}   of bench/faults
-//	{"kind":"migration",…}                            of bench migrate, see Migration
+//	{"kind":"migration",…}                            of bench migrate, see migrations.Record
 //	{"event":"chart","chart":{…}}                     see Chart
 //
 // A Figure is what a picture shows, without how it is drawn: that is

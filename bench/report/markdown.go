@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/lazymig/lazymig/bench/faults"
+	"github.com/lazymig/lazymig/bench/migrations"
 )
 
 // How the tables of faults are to be read.
@@ -72,12 +73,17 @@ func writeFaults(to io.Writer, r faults.Report, figures []Figure, picture func(s
 	return nil
 }
 
-const migrationsLegend = `The same guest over the same link, by each technique; medians of the runs whose guest was verified word by word. **gap**:
-between two heartbeats over the switch. **worst**: the longest operation of the guest after it. **recovered**: back at 90 % of its
-speed. **lazymig/it**: lazymig's figure over the technique's; above 1 lazymig loses.
+const migrationsLegend = `The same guest over the same link, by each technique in turn: medians (smallest–largest) of the runs whose guest was
+verified word by word; a run that failed is no data. Each title says the link's rate, what it adds to a round trip, and its loss.
+**STOP→RESUME**: by QEMU's time stamps. **gap**: between the last heartbeat from the source and the first one from the destination; the
+floor is what a stop in place costs. **worst op, p99 op**: the guest's longest operation after the switch, and the 99th percentile of the
+longest of each millisecond until the move ended. **back at 90 %**: of its former speed, over 100 ms, from the start of the move.
+**lost work**: what it did not do until then, as time at full speed. **source free**: when the source is needed no more, from the start.
+**MB sent, back**: counted by the interface. **CPU**: both hosts, without virtual CPUs, per GiB of allocated guest memory. **peak**: anonymous
+memory beside the guest's. **lazymig/it**: lazymig's figure over the technique's; above 1 lazymig loses.
 `
 
-func writeMigrations(to io.Writer, all []Migration, picture func(string) string) error {
+func writeMigrations(to io.Writer, all []migrations.Record, picture func(string) string) error {
 	if _, err := fmt.Fprintf(to, "## Migrations\n\n%s\n\n%s\n", migrationOrigin(all), migrationsLegend); err != nil {
 		return err
 	}

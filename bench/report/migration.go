@@ -5,136 +5,167 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
+
+	"github.com/lazymig/lazymig/bench/migrations"
 )
 
-// Migration is what the report needs of one measured migration: a part of the
-// record that `lazymig bench migrate` writes, one a line. The names are those
-// of its fields; what each means stands there.
-type Migration struct {
-	Technique   string  `json:"technique"`
-	RateBits    uint64  `json:"rate_bits"`
-	RTTMS       float64 `json:"rtt_ms"`
-	JitterMS    float64 `json:"jitter_ms"`
-	Loss        float64 `json:"loss"`
-	Guest       string  `json:"guest"`
-	MemoryMiB   int     `json:"memory_mib"`
-	ChangingMiB int     `json:"changing_mib"`
-	RAM         string  `json:"ram"`
-	TLS         bool    `json:"tls"`
-	Factor      string  `json:"factor"`
-	Environment struct {
-		Commit    string  `json:"commit"`
-		QEMU      string  `json:"qemu"`
-		Kernel    string  `json:"kernel"`
-		CPU       string  `json:"cpu"`
-		CPUs      int     `json:"cpus"`
-		Accel     string  `json:"accel"`
-		Place     string  `json:"place"`
-		LoadStart float64 `json:"load_start"`
-	} `json:"environment"`
-	Outcome     string   `json:"outcome"`
-	GapMS       float64  `json:"gap_ms"`
-	WorstMS     float64  `json:"worst_ms"`
-	RecoveredMS *float64 `json:"recovered_ms"`
-	FreeMS      float64  `json:"free_ms"`
-	MemoryUsed  uint64   `json:"memory_used"`
-	BytesOut    uint64   `json:"bytes_out"`
-	CPUPerGiB   float64  `json:"cpu_per_gib"`
-	Series      []struct {
-		AtMS int64   `json:"at_ms"`
-		Ops  float64 `json:"ops"`
-	} `json:"series"`
-}
+// migrationKind is the kind of a line with a measured migration.
+const migrationKind = "migration"
 
-// Words of the record.
-const (
-	migrationKind    = "migration"
-	migrationOwn     = "lazymig"
-	migrationGood    = "verified"
-	migrationBase    = "base"
-	migrationRTT     = "rtt"
-	migrationPlain   = "plain" // RAM in anonymous memory, as most guests have it
-	seriesBucketMS   = 100     // what one point of the guest's figure adds up
-	seriesIntervalMS = 10      // what one point of a record does
-)
+// maxReason bounds what a table says of a failed run, in bytes.
+const maxReason = 160
 
-// parseMigration reads a record. What is compared separately is another
-// technique.
-func parseMigration(text []byte) (Migration, error) {
-	var m Migration
+// own is the name under which lazymig's rows stand.
+const own = string(migrations.Lazymig)
+
+func parseMigration(text []byte) (migrations.Record, error) {
+	var m migrations.Record
 	if err := json.Unmarshal(text, &m); err != nil {
 		return m, fmt.Errorf("read a migration: %w", err)
-	}
-	if m.Technique != migrationOwn && m.TLS {
-		m.Technique += ", TLS"
-	}
-	if m.RAM == migrationPlain {
-		m.Technique += ", plain RAM"
 	}
 	return m, nil
 }
 
+// label names what is compared separately.
+func label(m migrations.Record) string {
+	name := string(m.Technique)
+	if m.Technique != migrations.Lazymig && m.TLS {
+		name += ", TLS"
+	}
+	if m.RAM == migrations.RAMPlain {
+		name += ", plain RAM"
+	}
+	return name
+}
+
 // place is where a migration was measured: techniques are compared only in the
 // same one.
-func (m Migration) place() string {
-	rate := "unlimited"
-	if m.RateBits > 0 {
-		rate = figure(float64(m.RateBits)/1e6) + " Mbit/s"
+func place(m migrations.Record) string {
+	rate := "no limit"
+	switch {
+	case m.RateBits >= 1e9:
+		rate = fmt.Sprintf("%g Gbit/s", float64(m.RateBits)/1e9)
+	case m.RateBits > 0:
+		rate = fmt.Sprintf("%g Mbit/s", float64(m.RateBits)/1e6)
 	}
-	text := fmt.Sprintf("%s, round trip %g ms", rate, m.RTTMS)
+	text := fmt.Sprintf("%s, %g ms", rate, m.RTTMS)
 	if m.JitterMS > 0 {
 		text += fmt.Sprintf(" ± %g ms", m.JitterMS)
 	}
-	if m.Loss > 0 {
-		text += fmt.Sprintf(", %g %% loss", 100*m.Loss)
-	}
-	return text + fmt.Sprintf(", guest %s, %d of %d MiB changing", m.Guest, m.ChangingMiB, m.MemoryMiB)
+	return text + fmt.Sprintf(", %g %% loss, guest %s, %d of %d MiB", 100*m.Loss, m.Guest, m.ChangingMiB, m.MemoryMiB)
 }
 
-// byPlace groups migrations; the places come in the order of the file.
-func byPlace(all []Migration) (places []string, groups map[string][]Migration) {
-	groups = map[string][]Migration{}
+// group is the runs of one place or technique.
+type group struct {
+	name string
+	runs []migrations.Record
+}
+
+// groupBy groups runs by a name; the groups come in the order of the file.
+func groupBy(all []migrations.Record, name func(migrations.Record) string) []group {
+	var groups []group
+	at := map[string]int{}
 	for _, m := range all {
-		p := m.place()
-		if groups[p] == nil {
-			places = append(places, p)
+		n := name(m)
+		i, ok := at[n]
+		if !ok {
+			i = len(groups)
+			at[n] = i
+			groups = append(groups, group{name: n})
 		}
-		groups[p] = append(groups[p], m)
+		groups[i].runs = append(groups[i].runs, m)
 	}
-	return places, groups
+	return groups
 }
 
-// byTechnique groups migrations that count, lazymig first.
-func byTechnique(all []Migration) (techniques []string, good map[string][]Migration, runs map[string]int) {
-	good, runs = map[string][]Migration{}, map[string]int{}
-	for _, m := range all {
-		runs[m.Technique]++
-		if m.Outcome == migrationGood {
-			good[m.Technique] = append(good[m.Technique], m)
+// techniques groups the runs of one place, lazymig first.
+func techniques(all []migrations.Record) []group {
+	groups := groupBy(all, label)
+	slices.SortStableFunc(groups, func(a, b group) int {
+		switch {
+		case a.name == own && b.name != own:
+			return -1
+		case b.name == own && a.name != own:
+			return 1
+		default:
+			return 0
 		}
-	}
-	techniques = slices.Sorted(maps.Keys(runs))
-	if i := slices.Index(techniques, migrationOwn); i > 0 {
-		techniques = slices.Insert(slices.Delete(techniques, i, i+1), 0, migrationOwn)
-	}
-	return techniques, good, runs
+	})
+	return groups
 }
 
-// median of what some migrations can tell; 0 if none can.
-func median(all []Migration, of func(Migration) (float64, bool)) float64 {
+// good returns the runs that count.
+func (g group) good() group {
+	var runs []migrations.Record
+	for _, m := range g.runs {
+		if m.Outcome == migrations.Verified {
+			runs = append(runs, m)
+		}
+	}
+	return group{g.name, runs}
+}
+
+// failures says how often runs failed, and why.
+func (g group) failures() []string {
+	count := map[string]int{}
+	for _, m := range g.runs {
+		if m.Outcome != migrations.Verified {
+			reason, _, _ := strings.Cut(m.Error, "\n")
+			count[reason[:min(len(reason), maxReason)]]++
+		}
+	}
+	var notes []string
+	for _, reason := range slices.Sorted(maps.Keys(count)) {
+		notes = append(notes, fmt.Sprintf("%s failed in %d of %d runs: %s.", g.name, count[reason], len(g.runs), reason))
+	}
+	return notes
+}
+
+// spread is the median of some figures, the smallest and the largest.
+type spread struct {
+	median, least, most float64
+	count               int
+}
+
+// over returns the spread of what the runs can tell.
+func (g group) over(of quantity) spread {
 	var figures []float64
-	for _, m := range all {
+	for _, m := range g.runs {
 		if n, ok := of(m); ok {
 			figures = append(figures, n)
 		}
 	}
 	if len(figures) == 0 {
-		return 0
+		return spread{}
 	}
 	slices.Sort(figures)
-	return (figures[(len(figures)-1)/2] + figures[len(figures)/2]) / 2
+	middle := (figures[(len(figures)-1)/2] + figures[len(figures)/2]) / 2
+	return spread{middle, figures[0], figures[len(figures)-1], len(figures)}
 }
 
-func always(f func(Migration) float64) func(Migration) (float64, bool) {
-	return func(m Migration) (float64, bool) { return f(m), true }
+func (s spread) String() string {
+	if s.count < 2 {
+		return figure(s.median)
+	}
+	return fmt.Sprintf("%s (%s–%s)", figure(s.median), figure(s.least), figure(s.most))
+}
+
+// quantity is one figure of a run, and whether the run has it.
+type quantity func(migrations.Record) (float64, bool)
+
+// positive is a figure that a run has if it is above 0.
+func positive(f func(migrations.Record) float64) quantity {
+	return func(m migrations.Record) (float64, bool) { n := f(m); return n, n > 0 }
+}
+
+// optional is a figure in ms that a run may lack, in seconds.
+func optional(f func(migrations.Record) *float64) quantity {
+	return func(m migrations.Record) (float64, bool) {
+		n := f(m)
+		if n == nil {
+			return 0, false
+		}
+		return *n / 1000, true
+	}
 }

@@ -3,168 +3,141 @@ package report
 import (
 	"fmt"
 	"slices"
+
+	"github.com/lazymig/lazymig/bench/migrations"
 )
 
-// column is one of the tables of migrations: a median, less is better.
+const mib = 1 << 20
+
+// column is one figure of a table; less is better.
 type column struct {
 	name string
-	of   func(Migration) (float64, bool)
+	of   quantity
 	// compared: lazymig's figure is set against the technique's.
 	compared bool
 }
 
-func columns() []column {
+// guestColumns are what the guest notices.
+func guestColumns() []column {
 	return []column{
-		{"gap, ms", always(func(m Migration) float64 { return m.GapMS }), true},
-		{"worst, ms", always(func(m Migration) float64 { return m.WorstMS }), true},
-		{"recovered, s", func(m Migration) (float64, bool) {
-			if m.RecoveredMS == nil {
-				return 0, false
-			}
-			return *m.RecoveredMS / 1000, true
-		}, true},
-		{"source free, s", always(func(m Migration) float64 { return m.FreeMS / 1000 }), true},
-		{"MB sent", always(func(m Migration) float64 { return float64(m.BytesOut) / 1e6 }), false},
-		{"CPU s/GiB", always(func(m Migration) float64 { return m.CPUPerGiB }), false},
+		{"STOP→RESUME, ms", positive(func(m migrations.Record) float64 { return m.StoppedMS }), true},
+		{"gap, ms", positive(gapOf), true},
+		{"worst op, ms", positive(func(m migrations.Record) float64 { return m.WorstMS }), true},
+		{"p99 op, ms", positive(func(m migrations.Record) float64 { return m.P99MS }), false},
+		{"back at 90 %, s", optional(func(m migrations.Record) *float64 { return m.RecoveredMS }), true},
+		{"lost work, s", optional(func(m migrations.Record) *float64 { return m.LostWorkMS }), false},
 	}
 }
 
-// migrationTables has one table for each place. Each figure of another
-// technique is followed by lazymig's over it, and where that is above 1 lazymig
-// loses.
-func migrationTables(all []Migration) []Table {
+// costColumns are what the operator pays.
+func costColumns() []column {
+	return []column{
+		{"source free, s", positive(func(m migrations.Record) float64 { return m.FreeMS / 1000 }), true},
+		{"MB sent", positive(func(m migrations.Record) float64 { return float64(m.BytesOut) / 1e6 }), true},
+		{"MB back", positive(func(m migrations.Record) float64 { return float64(m.BytesBack) / 1e6 }), false},
+		{"CPU s/GiB", positive(func(m migrations.Record) float64 { return m.CPUPerGiB }), true},
+		{"peak source, MiB", positive(func(m migrations.Record) float64 { return float64(m.PeakSource) / mib }), false},
+		{"peak dest., MiB", positive(func(m migrations.Record) float64 { return float64(m.PeakDestination) / mib }), false},
+	}
+}
+
+func gapOf(m migrations.Record) float64 { return m.GapMS }
+
+// migrationTables has two tables for each place: what the guest notices and
+// what the operator pays. Where lazymig's figure over the technique's is above
+// 1 lazymig loses.
+func migrationTables(all []migrations.Record) []Table {
 	var tables []Table
-	places, groups := byPlace(all)
-	for _, p := range places {
-		t := Table{Title: p, Head: []string{"medians", "runs verified"}}
-		for _, c := range columns() {
-			t.Head = append(t.Head, c.name)
-			if c.compared {
-				t.Head = append(t.Head, "lazymig/it")
-			}
+	for _, p := range groupBy(all, place) {
+		rows := techniques(p.runs)
+		guest := migrationTable(p.name, rows, guestColumns())
+		guest.Rows = append(guest.Rows, floorRow(p, len(guest.Head)))
+		cost := migrationTable("", rows, costColumns())
+		for _, r := range rows {
+			cost.Notes = append(cost.Notes, r.failures()...)
 		}
-		techniques, good, runs := byTechnique(groups[p])
-		for _, name := range techniques {
-			row := []string{name, fmt.Sprintf("%d of %d", len(good[name]), runs[name])}
-			for _, c := range columns() {
-				n := median(good[name], c.of)
-				row = append(row, figure(n))
-				if c.compared {
-					row = append(row, compared(name, median(good[migrationOwn], c.of), n))
-				}
-			}
-			t.Rows = append(t.Rows, row)
-		}
-		tables = append(tables, t)
+		tables = append(tables, guest, cost)
 	}
 	return tables
 }
 
-func compared(technique string, own, other float64) string {
-	if technique == migrationOwn || own == 0 || other == 0 {
+func migrationTable(title string, rows []group, columns []column) Table {
+	t := Table{Title: title, Head: []string{"", "verified"}}
+	for _, c := range columns {
+		t.Head = append(t.Head, c.name)
+		if c.compared {
+			t.Head = append(t.Head, "lazymig/it")
+		}
+	}
+	var mine group
+	if len(rows) > 0 && rows[0].name == own {
+		mine = rows[0].good()
+	}
+	for _, g := range rows {
+		good := g.good()
+		row := []string{g.name, fmt.Sprintf("%d of %d", len(good.runs), len(g.runs))}
+		for _, c := range columns {
+			s := good.over(c.of)
+			row = append(row, s.String())
+			if c.compared {
+				row = append(row, compared(g.name, mine.over(c.of).median, s.median))
+			}
+		}
+		t.Rows = append(t.Rows, row)
+	}
+	return t
+}
+
+// floorRow is what no technique can beat: the gap when the guest is stopped and
+// goes on in place.
+func floorRow(p group, cells int) []string {
+	row := make([]string, cells)
+	row[0] = "floor: stopped in place"
+	at := 2
+	for _, c := range guestColumns() {
+		if c.name == "gap, ms" {
+			row[at] = p.good().over(positive(func(m migrations.Record) float64 { return m.FloorMS })).String()
+		}
+		at++
+		if c.compared {
+			at++
+		}
+	}
+	return row
+}
+
+func compared(technique string, mine, other float64) string {
+	if technique == own || mine == 0 || other == 0 {
 		return ""
 	}
-	return ratio(own / other)
+	return ratio(mine / other)
 }
 
 // migrationOrigin says where the figures come from.
-func migrationOrigin(all []Migration) string {
+func migrationOrigin(all []migrations.Record) string {
 	e := all[0].Environment
-	return fmt.Sprintf("%s, %d cores, Linux %s, QEMU %s (%s), %s, commit %s, load average %.2f before the first run.",
-		e.CPU, e.CPUs, e.Kernel, e.QEMU, e.Accel, e.Place, e.Commit, e.LoadStart)
+	loads := make([]float64, len(all))
+	var commits []string
+	for i, m := range all {
+		loads[i] = m.Environment.LoadStart
+		if !slices.Contains(commits, m.Environment.Commit) {
+			commits = append(commits, m.Environment.Commit)
+		}
+	}
+	slices.Sort(loads)
+	slices.Sort(commits)
+	return fmt.Sprintf("%d runs on %s, %d cores, Linux %s, QEMU %s (%s), %s, commit %s; load average before a run %.1f (%.1f–%.1f), of which the run before it is a part.",
+		len(all), e.CPU, e.CPUs, e.Kernel, e.QEMU, e.Accel, e.Place, andList(commits), loads[len(loads)/2], loads[0], loads[len(loads)-1])
 }
 
-// migrationFigures are the guest's work around the switch, and the drain over
-// the round trip.
-func migrationFigures(all []Migration) []Figure {
-	var out []Figure
-	guest := Figure{
-		Name: "migrations-guest", X: Axis{Label: "time since the switch, s"}, Y: Axis{Label: "guest operations per second"},
-		Marks: []Mark{{0, "switch"}},
-	}
-	drain := Figure{
-		Name: "migrations-rtt", Title: "Guest memory moved per second over the round trip",
-		X: Axis{Label: "round trip, ms", Log: true}, Y: Axis{Label: "memory until the source is free, MB/s", Log: true},
-	}
-	techniques, good, _ := byTechnique(all)
-	for i, name := range techniques {
-		if m := firstWithSeries(good[name]); m != nil {
-			guest.Title = "Guest's work around the switch: " + m.place()
-			guest.Lines = append(guest.Lines, Line{Name: name, Colour: lineColour(i), Points: perSecond(*m)})
+// andList joins names.
+func andList(names []string) string {
+	text := ""
+	for i, n := range names {
+		if i > 0 {
+			text += " and "
 		}
-		if points := overRTT(good[name]); len(points) > 1 {
-			drain.Lines = append(drain.Lines, Line{Name: name, Colour: lineColour(i), Points: points, Dots: true})
-		}
+		text += n
 	}
-	for _, f := range []Figure{guest, drain} {
-		if len(f.Lines) > 0 {
-			out = append(out, f)
-		}
-	}
-	return out
-}
-
-// lineColour gives lazymig, which is first, the colour that it has in the
-// figures of faults, and the others those that differ most from it.
-func lineColour(i int) int {
-	if i > 0 {
-		i++
-	}
-	return i + 2
-}
-
-func firstWithSeries(all []Migration) *Migration {
-	for i := range all {
-		if all[i].Factor == migrationBase && len(all[i].Series) > 0 {
-			return &all[i]
-		}
-	}
-	return nil
-}
-
-// perSecond adds the points of a record up to larger ones, at their middle.
-func perSecond(m Migration) [][2]float64 {
-	type sum struct{ ops, intervals float64 }
-	sums := map[int64]sum{}
-	var at []int64
-	for _, p := range m.Series {
-		bucket := (p.AtMS - seriesIntervalMS) / seriesBucketMS
-		if p.AtMS-seriesIntervalMS < 0 {
-			bucket = (p.AtMS-seriesIntervalMS+1)/seriesBucketMS - 1
-		}
-		if _, ok := sums[bucket]; !ok {
-			at = append(at, bucket)
-		}
-		s := sums[bucket]
-		sums[bucket] = sum{s.ops + p.Ops, s.intervals + 1}
-	}
-	slices.Sort(at)
-	points := make([][2]float64, len(at))
-	for i, b := range at {
-		middle := (float64(b) + 0.5) * seriesBucketMS / 1000
-		points[i] = [2]float64{middle, sums[b].ops / sums[b].intervals * 1000 / seriesIntervalMS}
-	}
-	return points
-}
-
-// overRTT is the median rate at each round trip that was measured.
-func overRTT(all []Migration) [][2]float64 {
-	at := map[float64][]Migration{}
-	var rtts []float64
-	for _, m := range all {
-		if (m.Factor != migrationRTT && m.Factor != migrationBase) || m.RTTMS <= 0 || m.FreeMS <= 0 || m.MemoryUsed == 0 {
-			continue
-		}
-		if at[m.RTTMS] == nil {
-			rtts = append(rtts, m.RTTMS)
-		}
-		at[m.RTTMS] = append(at[m.RTTMS], m)
-	}
-	slices.Sort(rtts)
-	var points [][2]float64
-	for _, rtt := range rtts {
-		rate := median(at[rtt], always(func(m Migration) float64 { return float64(m.MemoryUsed) / 1e6 / (m.FreeMS / 1000) }))
-		points = append(points, [2]float64{rtt, rate})
-	}
-	return points
+	return text
 }

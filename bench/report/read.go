@@ -9,6 +9,7 @@ import (
 	"io"
 
 	"github.com/lazymig/lazymig/bench/faults"
+	"github.com/lazymig/lazymig/bench/migrations"
 )
 
 // maxLine bounds a line of a file: a report with all its distributions is
@@ -21,7 +22,7 @@ var ErrNothing = errors.New("no report and no chart in it")
 // Set is what is reported together.
 type Set struct {
 	Faults     []faults.Report
-	Migrations []Migration
+	Migrations []migrations.Record
 	Charts     []Chart
 }
 

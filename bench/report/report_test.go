@@ -86,7 +86,7 @@ func TestFigures(t *testing.T) {
 			t.Errorf("%s lacks something: %+v", f.Name, f)
 		}
 	}
-	for _, want := range []string{"faults-idle-1", "faults-busy-4", "faults2-idle-1", "guest-throughput", "bytes", "rtt", "migrations-guest", "migrations-rtt"} {
+	for _, want := range []string{"faults-idle-1", "faults-busy-4", "faults2-idle-1", "guest-throughput", "bytes", "rtt", "migrations-guest", "migrations-rtt", "migrations-gap", "migrations-origin"} {
 		if !names[want] {
 			t.Errorf("no figure %s in %v", want, names)
 		}

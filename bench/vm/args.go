@@ -33,6 +33,10 @@ func (v *VM) Args() []string {
 		args = append(args, "-drive", "if=none,id=disk0,format=raw,cache=none,file="+c.Disk,
 			"-device", "virtio-blk-pci,drive=disk0")
 	}
+	if c.Files != "" {
+		args = append(args, "-drive", "if=none,id=files0,format=raw,cache=none,readonly=on,file="+c.Files,
+			"-device", "virtio-blk-pci,drive=files0")
+	}
 	if c.Paused {
 		args = append(args, "-S")
 	}

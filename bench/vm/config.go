@@ -57,6 +57,9 @@ type Config struct {
 	RAM []Backend
 	// Disk is a raw disk image, opened without a cache. Default: no disk.
 	Disk string
+	// Files is an image of guest.Files, which the guest keeps in its page cache.
+	// Default: none.
+	Files string
 	// Link and Side are the network; a nil Link means none.
 	Link *link.Link
 	Side link.Side
@@ -102,6 +105,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Link != nil && c.Guest.Address == "" {
 		c.Guest.Address = link.GuestAddress
+	}
+	if c.Files != "" {
+		c.Guest.Files = "vda"
+		if c.Disk != "" {
+			c.Guest.Files = "vdb"
+		}
 	}
 	if c.Dir == "" {
 		c.Dir = os.TempDir()

@@ -66,7 +66,7 @@ its time is over; 2 usage.`,
 		RunE:                  func(*cobra.Command, []string) error { return a.runBenchMigrate(&f) },
 	}
 	set := command.Flags()
-	set.StringSliceVar(&f.factors, "factors", []string{"base"}, "vary `LIST` around the base: link, rtt, loss, guest")
+	set.StringSliceVar(&f.factors, "factors", []string{"base"}, "vary `LIST` around the base: link, rtt, loss, guest, tls")
 	set.StringSliceVar(&f.techniques, "techniques", names(migrations.DefaultTechniques()), "measure `LIST`; precopy-throttled is one more")
 	set.IntVar(&f.repeat, "repeat", 3, "make each run `N` times")
 	set.BoolVar(&f.quick, "quick", false, "one run each of lazymig and postcopy-preempt, about a minute")
@@ -80,7 +80,7 @@ its time is over; 2 usage.`,
 	set.DurationVar(&f.rtt, "rtt", 0, "what the base's link adds to a round trip, a `DURATION`")
 	set.DurationVar(&f.jitter, "jitter", 0, "delay each packet at random by up to `DURATION` more")
 	set.Float64Var(&f.loss, "loss", 0, "`PERCENT` of packets that the base's link loses")
-	set.StringVar(&f.guest, "guest", string(migrations.RandomWriter), "the base's guest: `random|sequential|idle|zero|incompressible`")
+	set.StringVar(&f.guest, "guest", string(migrations.RandomWriter), "the base's guest: `random|sequential|idle|zero|incompressible|files`")
 	registerJSON(set, &f.json)
 	return command
 }

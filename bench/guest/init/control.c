@@ -59,21 +59,25 @@ static void say_verify(void)
 {
 	uint64_t start = now_ns();
 	struct memory_report m;
+	struct files_report f;
 	struct disk_report d;
 	int ok;
 
 	memory_verify(&m);
+	files_verify(&f);
 	disk_verify(&d);
 	ok = m.bad_pages == 0 && !m.lost_ops && d.bad_records == 0 && d.errors == 0 &&
-	     hot.bad_ops == 0 && hot.backwards == 0;
+	     f.bad_files == 0 && hot.bad_ops == 0 && hot.backwards == 0;
 	control_say("verify %s pages=%llu bad_pages=%llu bad_ops=%llu lost_ops=%d ops=%llu "
 		    "page=%llu word=%llu want=%#llx got=%#llx "
 		    "disk=%d records=%llu bad_records=%llu bad_record=%llu disk_errors=%llu "
+		    "files=%llu bad_files=%llu file_pages=%llu cached=%llu "
 		    "backwards=%llu ms=%llu",
 		    ok ? "ok" : "FAIL", (ull)m.pages, (ull)m.bad_pages, (ull)hot.bad_ops,
 		    m.lost_ops, (ull)m.ops, (ull)m.first.page, (ull)m.first.word,
 		    (ull)m.first.want, (ull)m.first.got, d.present, (ull)d.records,
-		    (ull)d.bad_records, (ull)d.first_bad, (ull)d.errors, (ull)hot.backwards,
+		    (ull)d.bad_records, (ull)d.first_bad, (ull)d.errors,
+		    (ull)f.files, (ull)f.bad_files, (ull)f.pages, (ull)f.cached, (ull)hot.backwards,
 		    (ull)(now_ns() - start) / 1000000);
 }
 

@@ -78,14 +78,14 @@ static void load_module(const char *path)
 	close(fd);
 }
 
-/* Loads the modules that /modules.list names, in its order. */
-static void load_modules(void)
+/* Loads the modules that a file names, in its order. */
+void load_modules(const char *path)
 {
-	FILE *list = fopen("/modules.list", "re");
+	FILE *list = fopen(path, "re");
 	char line[256];
 
 	if (list == NULL)
-		fatal("open /modules.list");
+		fatal(path);
 	while (fgets(line, sizeof(line), list) != NULL) {
 		line[strcspn(line, "\n")] = 0;
 		if (line[0] != 0)
@@ -108,6 +108,8 @@ static void set_param(const char *name, const char *value)
 		params.beats = strtoull(value, NULL, 10);
 	else if (strcmp(name, "records") == 0)
 		params.records = strtoull(value, NULL, 10);
+	else if (strcmp(name, "files") == 0)
+		snprintf(params.files, sizeof(params.files), "/dev/%s", value);
 	else if (strcmp(name, "ip") == 0)
 		snprintf(params.address, sizeof(params.address), "%s", value);
 	else if (strcmp(name, "pattern") == 0 && strcmp(value, "zero") == 0)
@@ -145,9 +147,10 @@ int main(void)
 	control_open();
 	read_params();
 	booted = now_ns();
-	load_modules();
+	load_modules("/devices.list");
 	net_start();
 	memory_fill();
+	files_read();
 	filled = now_ns();
 	disk_start();
 	memory_start();

@@ -5,6 +5,7 @@
  *   memory.c   a large memory that keeps changing and can be verified
  *   beat.c     the heartbeat on the second serial port
  *   disk.c     checked records on /dev/vda
+ *   files.c    files in the page cache
  *   net.c      the address of eth0 and a TCP echo server
  *   control.c  commands and answers on the first serial port
  *
@@ -29,6 +30,7 @@ struct params {
 	uint64_t rate;         /* lm.rate: page operations a second, 0 = as many as possible */
 	uint64_t beats;        /* lm.beats: heartbeats a second */
 	uint64_t records;      /* lm.records: disk records a second */
+	char files[32];        /* lm.files: disk whose files are read, as /dev/vda */
 	char address[32];      /* lm.ip: IPv4 address of eth0, prefix length 24 */
 };
 extern struct params params;
@@ -62,6 +64,11 @@ struct disk_report {
 	uint64_t records, bad_records, errors, first_bad;
 };
 
+struct files_report {
+	uint64_t files, pages; /* at the start */
+	uint64_t cached, bad_files;
+};
+
 static inline uint64_t mix(uint64_t x)
 {
 	x += 0x9e3779b97f4a7c15u;
@@ -86,6 +93,10 @@ void disk_run(int on);
 void disk_count(struct disk_report *r);
 void disk_verify(struct disk_report *r);
 
+void files_read(void);
+void files_verify(struct files_report *r);
+
+void load_modules(const char *path);
 void net_start(void);
 
 void control_open(void);
