@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"github.com/lazymig/lazymig/bench/heartbeat"
@@ -81,6 +82,7 @@ func (r *run) noteCosts(source link.Side) {
 	}
 	atDestination := r.line.free.Sub(r.prepared) - atSource
 	res := &r.record.Results
+	res.MeasuringCPU = (ownCPU() - r.ownCPU).Seconds()
 	res.CPUSource = max(0, r.costs.used(source).Seconds()-r.idleRate*atSource.Seconds())
 	res.CPUDestination = max(0, r.costs.used(source.Other()).Seconds()-r.idleRate*atDestination.Seconds())
 	if res.MemoryUsed > 0 {
@@ -90,6 +92,15 @@ func (r *run) noteCosts(source link.Side) {
 		return
 	}
 	res.PeakSource, res.PeakDestination = r.costs.memory(source), r.costs.memory(source.Other())
+}
+
+// ownCPU is what this process has used until now.
+func ownCPU() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // check waits until the guest has its speed again, and verifies it.

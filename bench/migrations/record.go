@@ -151,6 +151,9 @@ type Results struct {
 	// and they are 0.
 	PeakSource      uint64 `json:"peak_source"`
 	PeakDestination uint64 `json:"peak_destination"`
+	// MeasuringCPU is the seconds that this program itself used from the
+	// preparations to FreeMS: heartbeat, samples, and the relay of the link.
+	MeasuringCPU float64 `json:"measuring_cpu"`
 	// PacketsLost and PacketsDropped are what the link lost by chance and
 	// because its queue was full, without what was dropped by the rate limit.
 	PacketsLost    uint64 `json:"packets_lost"`

@@ -47,6 +47,7 @@ type run struct {
 	ownRAM   uint64 // anonymous memory of the source's QEMU before the move; the destination's has none of it yet
 	before   link.Counters
 	prepared time.Time
+	ownCPU   time.Duration // of this process when the preparations began
 	line     timeline
 }
 
@@ -197,7 +198,7 @@ func (r *run) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	r.costs.rebase()
-	r.prepared = time.Now()
+	r.prepared, r.ownCPU = time.Now(), ownCPU()
 	target, err := r.mover.prepare(ctx)
 	if target != nil {
 		return errors.Join(err, r.arrived(target))
