@@ -20,6 +20,7 @@ type arrival struct {
 
 	control, demand *quic.Stream // of a demand connection
 	bulk            *quic.Stream // of a bulk connection
+	recipe          *quic.Stream // of the first bulk connection
 }
 
 // serveConnections takes connections whose handshake is over.
@@ -98,19 +99,28 @@ func (l *Listener) greet(a *arrival) error {
 	switch hello.Role {
 	case wire.RoleBulk:
 		a.control, a.bulk = nil, s
-		return nil
-	case wire.RoleControl:
-	case wire.RoleDemand:
-		return fmt.Errorf("%w: %s stream before the control stream", wire.ErrUnexpected, hello.Role)
-	}
-	var second wire.Hello
-	if a.demand, second, err = l.readHello(ctx, a.conn); err != nil {
+		if hello.Index == 0 {
+			a.recipe, err = l.second(ctx, a, wire.RoleRecipe)
+		}
 		return err
+	case wire.RoleControl:
+		a.demand, err = l.second(ctx, a, wire.RoleDemand)
+		return err
+	case wire.RoleDemand, wire.RoleRecipe:
 	}
-	if second.Role != wire.RoleDemand || second.Session != hello.Session || second.Attempt != hello.Attempt {
-		return fmt.Errorf("%w: the second stream says it is the %s stream of another link", wire.ErrUnexpected, second.Role)
+	return fmt.Errorf("%w: the first stream of a connection is its %s stream", wire.ErrUnexpected, hello.Role)
+}
+
+// second accepts the second stream of a connection.
+func (l *Listener) second(ctx context.Context, a *arrival, role wire.Role) (*quic.Stream, error) {
+	s, hello, err := l.readHello(ctx, a.conn)
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	if hello.Role != role || hello.Session != a.hello.Session || hello.Attempt != a.hello.Attempt {
+		return nil, fmt.Errorf("%w: the second stream says it is the %s stream of another link", wire.ErrUnexpected, hello.Role)
+	}
+	return s, nil
 }
 
 // readHello accepts a stream and reads its first frame, which must be the

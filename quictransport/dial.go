@@ -82,6 +82,7 @@ func (d *dialer) link(ctx context.Context, addr string, cfg Config, hello wire.H
 	for _, b := range bulk {
 		conns, s.bulk = append(conns, b.conn), append(s.bulk, b.stream)
 	}
+	s.recipe = bulk[0].recipe
 	return newLink(conns, s), welcome, nil
 }
 
@@ -154,6 +155,7 @@ func open(ctx context.Context, c *conn, hello wire.Hello, role wire.Role, index 
 type bulkPart struct {
 	conn   *conn
 	stream *quic.Stream
+	recipe *quic.Stream // of the first
 }
 
 // dialBulk makes all bulk connections at once.
@@ -166,6 +168,9 @@ func (d *dialer) dialBulk(ctx context.Context, n int, hello wire.Hello) ([]bulkP
 			parts[i].conn, errs[i] = d.connect(ctx)
 			if errs[i] == nil {
 				parts[i].stream, errs[i] = open(ctx, parts[i].conn, hello, wire.RoleBulk, uint16(i))
+			}
+			if errs[i] == nil && i == 0 {
+				parts[i].recipe, errs[i] = open(ctx, parts[i].conn, hello, wire.RoleRecipe, 0)
 			}
 		})
 	}

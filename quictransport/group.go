@@ -50,6 +50,9 @@ func (g *group) connections() (conns []*conn, s streams) {
 		if a != g.control {
 			s.bulk = append(s.bulk, a.bulk)
 		}
+		if a.recipe != nil {
+			s.recipe = a.recipe
+		}
 	}
 	return conns, s
 }

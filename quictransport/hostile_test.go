@@ -157,8 +157,12 @@ func TestHalfLinks(t *testing.T) {
 		"no bulk wanted":   {[][][]byte{{hello(wire.RoleControl, 0, nil), hello(wire.RoleDemand, 0, nil)}}, wire.CodeMalformed},
 		"1000 bulk wanted": {[][][]byte{{hello(wire.RoleControl, 1000, nil), hello(wire.RoleDemand, 0, nil)}}, wire.CodeMalformed},
 		"bulk twice": {[][][]byte{
-			{hello(wire.RoleBulk, 0, nil)}, {hello(wire.RoleBulk, 0, nil)},
+			{hello(wire.RoleBulk, 0, nil), hello(wire.RoleRecipe, 0, nil)}, {hello(wire.RoleBulk, 0, nil), hello(wire.RoleRecipe, 0, nil)},
 		}, wire.CodeMalformed},
+		"recipe of another session": {[][][]byte{
+			{hello(wire.RoleBulk, 0, nil), hello(wire.RoleRecipe, 0, func(h *wire.Hello) { h.Session[0]++ })},
+		}, wire.CodeMalformed},
+		"recipe first": {[][][]byte{{hello(wire.RoleRecipe, 0, nil)}}, wire.CodeMalformed},
 	} {
 		id := insecure(t)
 		var conns []*quic.Conn

@@ -29,6 +29,7 @@ type Link struct {
 	control Stream
 	demand  Stream
 	bulk    []Stream
+	recipe  Stream
 	peer    string
 
 	confirmOnce sync.Once
@@ -39,6 +40,7 @@ type Link struct {
 type streams struct {
 	control, demand *quic.Stream
 	bulk            []*quic.Stream
+	recipe          *quic.Stream
 }
 
 // newLink takes over the connections, of which conns[0] is the demand
@@ -51,6 +53,7 @@ func newLink(conns []*conn, s streams) *Link {
 	for _, b := range s.bulk {
 		l.bulk = append(l.bulk, Stream{&part{l, b, wire.RoleBulk}})
 	}
+	l.recipe = Stream{&part{l, s.recipe, wire.RoleRecipe}}
 	context.AfterFunc(l.ctx, l.shutdown)
 	for i, c := range conns {
 		context.AfterFunc(c.Context(), func() { l.end(partError(i, context.Cause(c.Context()))) })
@@ -78,6 +81,10 @@ func (l *Link) Demand() Stream { return l.demand }
 
 // Bulk returns the page streams for everything else.
 func (l *Link) Bulk() []Stream { return l.bulk }
+
+// Recipe returns the stream for what the destination has and what the guest's
+// memory is made of.
+func (l *Link) Recipe() Stream { return l.recipe }
 
 // Done returns a channel that is closed when the link ends.
 func (l *Link) Done() <-chan struct{} { return l.ctx.Done() }

@@ -12,7 +12,7 @@ import (
 type Type uint8
 
 // The frame types. 1 to 15 are for every stream, 16 to 31 for the control
-// stream, 32 to 47 for page streams, 48 to 63 for the control stream of a link
+// stream, 32 to 47 for page streams and the recipe stream, 48 to 63 for the control stream of a link
 // that reads a memory.
 const (
 	TypeHello   Type = 1
@@ -40,6 +40,9 @@ const (
 	TypePages   Type = 33
 	TypeAbsent  Type = 34
 	TypeAhead   Type = 35
+	TypeFilter  Type = 36
+	TypeRecipe  Type = 37
+	TypeWarm    Type = 38
 
 	TypeAttach Type = 48
 	TypeMemory Type = 49

@@ -35,6 +35,8 @@ func testPages(kinds ...Kind) *Pages {
 			b.AddZero()
 		case KindPoison:
 			b.AddPoison()
+		case KindRef:
+			b.AddRef(&digest)
 		case KindData:
 			page := b.Room()[:lazymig.PageSize]
 			for j := range page {
@@ -89,9 +91,16 @@ func samples() map[Type][]frame {
 		},
 		TypePages: {
 			testPages(KindZero, KindData, KindPoison, KindData), testPages(KindData),
+			testPages(KindRef, KindZero, KindData, KindRef),
 			testPages(bytesToKinds(strings.Repeat("\x00", MaxPages))...),
 		},
 		TypeAhead:  {Ahead{}, Ahead{Runs: []lazymig.Run{{First: 0, Count: MaxHotPages - 1}, last}, Urgent: 1}},
+		TypeFilter: {Filter{}, Filter{Size: MaxFilter, Data: []byte{1, 2, 3}}},
+		TypeRecipe: {
+			Recipe{Last: true, Parts: []RecipePart{}, Digests: []byte{}},
+			Recipe{First: 7, Parts: []RecipePart{{RecipeZero, 65535}, {RecipeDigest, 2}, {RecipeData, 1}}, Digests: bytes.Repeat([]byte{5}, 64)},
+		},
+		TypeWarm:   {Warm{Digests: bytes.Repeat([]byte{5}, 32), Data: page(3)}},
 		TypeAttach: {Attach{}, Attach{Memory: filled[[16]byte](4)}},
 		TypeMemory: {Memory{Memory: filled[[16]byte](4), Bytes: lazymig.MaxBytes}, Memory{Memory: [16]byte{1}, Bytes: lazymig.PageSize}},
 		TypeAbsent: {
@@ -160,6 +169,12 @@ func parse(t Type, payload []byte) (frame, error) {
 		return ParseHotSet(payload)
 	case TypeAhead:
 		return ParseAhead(payload)
+	case TypeFilter:
+		return ParseFilter(payload)
+	case TypeRecipe:
+		return ParseRecipeInto([]RecipePart{}, payload)
+	case TypeWarm:
+		return ParseWarm(payload)
 	case TypeAbsent:
 		return ParseAbsent(payload)
 	}
@@ -212,7 +227,7 @@ func TestRoundTrip(t *testing.T) {
 func TestCut(t *testing.T) {
 	fixed := map[Type]int{
 		TypeHello: helloFixed, TypeAbort: 8, TypeAbandoned: 8, TypeRenounced: 8,
-		TypeOffer: 2, TypeVerdict: 2, TypeComplete: 9, TypeDeviceState: 1,
+		TypeOffer: 2, TypeVerdict: 2, TypeComplete: 9, TypeDeviceState: 1, TypeFilter: 9,
 	}
 	eachSample(t, func(t *testing.T, typ Type, f frame) {
 		b := f.Append(nil)
@@ -236,7 +251,7 @@ func TestCut(t *testing.T) {
 }
 
 func TestTrailingByte(t *testing.T) {
-	free := map[Type]bool{TypeHello: true, TypeAbort: true, TypeAbandoned: true, TypeRenounced: true, TypeOffer: true, TypeVerdict: true, TypeComplete: true, TypeDeviceState: true}
+	free := map[Type]bool{TypeHello: true, TypeAbort: true, TypeAbandoned: true, TypeRenounced: true, TypeOffer: true, TypeVerdict: true, TypeComplete: true, TypeDeviceState: true, TypeFilter: true}
 	eachSample(t, func(t *testing.T, typ Type, f frame) {
 		_, err := parse(typ, append(f.Append(nil)[headerSize:], 0))
 		if free[typ] && typ != TypeHello && err == nil {

@@ -65,7 +65,7 @@ func FuzzParsePages(f *testing.F) {
 				t.Fatal("a run of data is empty")
 			}
 			for j := range n {
-				if (p.Data(i+j) != nil) != (p.Kind(i) == KindData) || (p.Digest(i+j) != nil) != (p.Kind(i) == KindData) {
+				if (p.Data(i+j) != nil) != (p.Kind(i) == KindData) || (p.Digest(i+j) != nil) != (p.Kind(i) == KindData || p.Kind(i) == KindRef) {
 					t.Fatalf("page %d of kind %s", i+j, p.Kind(i))
 				}
 			}

@@ -20,6 +20,9 @@ const (
 	RoleDemand Role = 2
 	// RoleBulk is the page stream of a bulk connection.
 	RoleBulk Role = 3
+	// RoleRecipe is the second stream of the first bulk connection, for what
+	// the destination has and what the guest's memory is made of.
+	RoleRecipe Role = 4
 )
 
 // String returns the role as errors name it.
@@ -31,6 +34,8 @@ func (r Role) String() string {
 		return "demand"
 	case RoleBulk:
 		return "bulk"
+	case RoleRecipe:
+		return "recipe"
 	}
 	return fmt.Sprintf("role %d", uint8(r))
 }
@@ -129,7 +134,7 @@ func ParseHello(payload []byte) (Hello, error) {
 	copy(f.Session[:], d.take(len(f.Session)))
 	copy(f.KeyCheck[:], d.take(len(f.KeyCheck)))
 	f.Name = d.text(len(d.rest), MaxName)
-	if f.Role < RoleControl || f.Role > RoleBulk {
+	if f.Role < RoleControl || f.Role > RoleRecipe {
 		d.fail("%s is unknown", f.Role)
 	}
 	if f.Purpose > PurposeMemory {

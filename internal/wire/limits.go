@@ -33,6 +33,15 @@ const (
 	MaxHotPages = 512
 	// MaxAbsentRuns is the most runs in one Absent frame, 64 KiB.
 	MaxAbsentRuns = 4096
+	// MaxFilter is the longest membership filter in bytes: 58 million pages,
+	// 220 GiB.
+	MaxFilter = 64 << 20
+	// MaxFilterChunk is the most bytes of a filter in one frame.
+	MaxFilterChunk = 64 << 10
+	// MaxRecipeParts is the most runs in one Recipe, MaxRecipeDigests the most
+	// digests, 64 KiB.
+	MaxRecipeParts   = 2048
+	MaxRecipeDigests = 2048
 )
 
 // maxPageNumber is one behind the last page that any guest can have.
@@ -49,9 +58,14 @@ const (
 	pagesFixed   = 12
 	progressSize = 64
 	hotPageSize  = 24
-	digestSize   = 32
-	attachSize   = 16
-	memorySize   = 24
+	filterFixed  = 8
+	recipeFixed  = 16
+	warmFixed    = 8
+
+	recipePartSize = 4
+	digestSize     = 32
+	attachSize     = 16
+	memorySize     = 24
 )
 
 // maxHotAfter bounds the time of a HotPage, in microseconds: a minute.
@@ -89,6 +103,9 @@ var frameTable = [...]struct {
 	TypePages:       {"PAGES", pagesFixed + MaxPages*(1+digestSize+lazymig.PageSize)},
 	TypeAbsent:      {"ABSENT", runsFixed + MaxAbsentRuns*runSize},
 	TypeAhead:       {"AHEAD", runsFixed + MaxHotPages*runSize},
+	TypeFilter:      {"FILTER", filterFixed + MaxFilterChunk},
+	TypeRecipe:      {"RECIPE", recipeFixed + MaxRecipeParts*recipePartSize + MaxRecipeDigests*digestSize},
+	TypeWarm:        {"WARM", warmFixed + MaxPages*(digestSize+lazymig.PageSize)},
 	TypeAttach:      {"ATTACH", attachSize},
 	TypeMemory:      {"MEMORY", memorySize},
 }

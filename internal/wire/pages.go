@@ -10,7 +10,7 @@ import (
 // Kind says what a Pages frame has about one page.
 type Kind uint8
 
-// The kinds of pages. 3 is kept for a reference by digest.
+// The kinds of pages.
 const (
 	// KindZero is a page of zeros; nothing else follows.
 	KindZero Kind = 0
@@ -18,6 +18,9 @@ const (
 	KindData Kind = 1
 	// KindPoison is a page that the source's hardware has lost.
 	KindPoison Kind = 2
+	// KindRef is a page that the destination is likely to have: a digest
+	// follows, but no data.
+	KindRef Kind = 3
 )
 
 // String returns the kind as errors name it.
@@ -29,6 +32,8 @@ func (k Kind) String() string {
 		return "data"
 	case KindPoison:
 		return "poison"
+	case KindRef:
+		return "reference"
 	}
 	return fmt.Sprintf("kind %d", uint8(k))
 }
@@ -46,6 +51,7 @@ type Pages struct {
 
 	kinds, digests, data []byte
 	mask                 uint64 // bit i is set if page i is KindData
+	refs                 uint64 // bit i is set if page i is KindRef
 }
 
 // Count returns the number of pages.
@@ -61,12 +67,13 @@ func (f *Pages) Kind(i int) Kind { return Kind(f.kinds[i]) }
 func (f *Pages) slot(i int) int { return bits.OnesCount64(f.mask & (1<<i - 1)) }
 
 // Digest returns the 32 bytes of the digest of page i, or nil unless it is
-// KindData.
+// KindData or KindRef.
 func (f *Pages) Digest(i int) []byte {
-	if f.mask>>i&1 == 0 {
+	named := f.mask | f.refs
+	if named>>i&1 == 0 {
 		return nil
 	}
-	at := f.slot(i) * digestSize
+	at := bits.OnesCount64(named&(1<<i-1)) * digestSize
 	return f.digests[at : at+digestSize : at+digestSize]
 }
 
@@ -102,14 +109,14 @@ func (f *Pages) Length() int {
 
 // Append appends the frame with its header to b.
 func (f *Pages) Append(b []byte) []byte {
-	b = appendPagesHead(b, f.First, f.kinds, len(f.digests)/digestSize)
+	b = appendPagesHead(b, f.First, f.kinds, len(f.digests), len(f.data))
 	b = append(b, f.digests...)
 	return append(b, f.data...)
 }
 
 // appendPagesHead appends all that stands before the digests.
-func appendPagesHead(b []byte, first lazymig.PageNumber, kinds []byte, dataPages int) []byte {
-	b = appendHeader(b, TypePages, pagesFixed+len(kinds)+dataPages*(digestSize+lazymig.PageSize))
+func appendPagesHead(b []byte, first lazymig.PageNumber, kinds []byte, digests, data int) []byte {
+	b = appendHeader(b, TypePages, pagesFixed+len(kinds)+digests+data)
 	b = appendU64(b, uint64(first))
 	b = appendU16(b, uint16(len(kinds)))
 	b = append(b, encodingRaw, 0)
@@ -138,12 +145,14 @@ func ParsePages(payload []byte) (Pages, error) {
 		switch Kind(k) {
 		case KindData:
 			f.mask |= 1 << i
+		case KindRef:
+			f.refs |= 1 << i
 		case KindZero, KindPoison:
 		default:
 			d.fail("%s of page %d is unknown", Kind(k), i)
 		}
 	}
-	f.digests = d.take(f.DataCount() * digestSize)
+	f.digests = d.take(bits.OnesCount64(f.mask|f.refs) * digestSize)
 	f.data = d.take(f.DataCount() * lazymig.PageSize)
 	if err := d.finish(TypePages); err != nil {
 		return Pages{}, err

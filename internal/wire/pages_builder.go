@@ -21,6 +21,7 @@ type PagesBuilder struct {
 	first   lazymig.PageNumber
 	kinds   []byte
 	digests []byte
+	data    int // bytes of data
 }
 
 // NewPagesBuilder returns a builder with a buffer of about 260 KiB.
@@ -34,7 +35,7 @@ func NewPagesBuilder() *PagesBuilder {
 
 // Reset starts a frame whose first page is first. The frame before it is gone.
 func (b *PagesBuilder) Reset(first lazymig.PageNumber) {
-	b.first, b.kinds, b.digests = first, b.kinds[:0], b.digests[:0]
+	b.first, b.kinds, b.digests, b.data = first, b.kinds[:0], b.digests[:0], 0
 }
 
 // Count returns the number of pages so far; a frame takes MaxPages.
@@ -45,9 +46,7 @@ func (b *PagesBuilder) Next() lazymig.PageNumber {
 	return b.first + lazymig.PageNumber(len(b.kinds))
 }
 
-func (b *PagesBuilder) dataEnd() int {
-	return dataOffset + len(b.digests)/digestSize*lazymig.PageSize
-}
+func (b *PagesBuilder) dataEnd() int { return dataOffset + b.data }
 
 // Room returns the memory behind the data so far, page-aligned: a whole number
 // of pages, at least as many as the frame still takes. Pages that are read
@@ -71,13 +70,20 @@ func (b *PagesBuilder) AddData(page []byte, digest *[32]byte) {
 	}
 	b.kinds = append(b.kinds, byte(KindData))
 	b.digests = append(b.digests, digest[:]...)
+	b.data += lazymig.PageSize
+}
+
+// AddRef adds a page that the destination is likely to have.
+func (b *PagesBuilder) AddRef(digest *[32]byte) {
+	b.kinds = append(b.kinds, byte(KindRef))
+	b.digests = append(b.digests, digest[:]...)
 }
 
 // Frame returns the finished frame with its header. It aliases the buffer and
 // is good until the next Reset. At least one page must have been added.
 func (b *PagesBuilder) Frame() []byte {
 	at := dataOffset - headerSize - pagesFixed - len(b.kinds) - len(b.digests)
-	head := appendPagesHead(b.buf[at:at], b.first, b.kinds, len(b.digests)/digestSize)
+	head := appendPagesHead(b.buf[at:at], b.first, b.kinds, len(b.digests), b.data)
 	copy(b.buf[at+len(head):dataOffset], b.digests)
 	return b.buf[at:b.dataEnd()]
 }
