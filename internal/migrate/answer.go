@@ -24,9 +24,26 @@ type answer struct {
 	// absent lists holes at the source.
 	absent     []lazymig.Run
 	absentLast bool
+	// recipe is what the source says that pages are made of; nil for other
+	// frames.
+	recipe *wire.Recipe
+	// local says that the answer is of this host's cache, for lookup, and needs
+	// no link.
+	local  bool
+	lookup *lookup
+	// shelf, if there is one, takes the pages when they are installed. urgent
+	// says that the answer is of the demand stream.
+	shelf  *shelf
+	urgent bool
 }
 
-func (a *answer) release() { a.home <- a }
+// release gives the answer back, by way of the cache if that wants its pages.
+func (a *answer) release() {
+	if a.shelf != nil && a.pages.DataCount() > 0 && a.shelf.take(a, a.urgent) {
+		return
+	}
+	a.home <- a
+}
 
 // installDemands installs all answers that somebody waits for.
 func (in *installer) installDemands() error {
@@ -82,16 +99,25 @@ func (in *installer) installBulk() error {
 			return nil
 		}
 	}
-	if w.answer.from != in.link {
+	if w.answer.from != in.link && !w.answer.local {
 		in.dropBulk()
 		return nil
+	}
+	if w.answer.recipe != nil {
+		err := in.applyRecipe(w.answer.recipe)
+		in.dropBulk()
+		return err
 	}
 	if w.answer.absent != nil || w.answer.absentLast {
 		err := in.applyAbsent(w.answer)
 		in.dropBulk()
 		return err
 	}
-	n, err := in.apply(w.answer, w.next, fromBulk)
+	from := fromBulk
+	if w.answer.local {
+		from = fromCache
+	}
+	n, err := in.apply(w.answer, w.next, from)
 	if again(err) {
 		in.holding = true
 		return nil
@@ -100,7 +126,9 @@ func (in *installer) installBulk() error {
 		return err
 	}
 	if w.next += n; w.next == w.answer.pages.Count() {
-		in.window.Done(uint64(w.next))
+		if !w.answer.local {
+			in.window.Done(uint64(w.next))
+		}
 		in.dropBulk()
 	}
 	return nil
@@ -122,7 +150,7 @@ func (in *installer) apply(a *answer, i int, o origin) (int, error) {
 	if in.table.known(p) {
 		return 1, nil
 	}
-	if _, waits := in.table.demanded[p]; !waits && !in.table.requested.has(p) {
+	if _, waits := in.table.demanded[p]; !waits && !in.table.requested.has(p) && !a.local {
 		a.from.end(fmt.Errorf("%w: page %d was not asked for", wire.ErrMalformed, p))
 		return 1, nil
 	}
@@ -133,6 +161,8 @@ func (in *installer) apply(a *answer, i int, o origin) (int, error) {
 		return 1, in.learnPoison(p)
 	case wire.KindData:
 		return in.copyRun(a, i, o)
+	case wire.KindRef:
+		return 1, in.learnRef(a, i)
 	}
 	return 0, fmt.Errorf("install page %d: answer has unknown kind %d", p, a.pages.Kind(i))
 }
@@ -140,8 +170,8 @@ func (in *installer) apply(a *answer, i int, o origin) (int, error) {
 // refetch asks again for a page whose bytes did not match their digest.
 func (in *installer) refetch(p lazymig.PageNumber) {
 	in.table.requested.clear(p)
-	if _, waits := in.table.demanded[p]; waits && in.link != nil {
-		in.link.demand(p)
+	if _, waits := in.table.demanded[p]; waits {
+		in.demand(p)
 	}
 }
 
@@ -182,21 +212,18 @@ func (in *installer) saveLost() {
 // applyAbsent notes the holes of the source.
 func (in *installer) applyAbsent(a *answer) error {
 	for _, run := range a.absent {
-		for part := range in.cells.parts(run) {
-			part.Count = in.table.markZeroRun(part) // only the number of pages matters from here on
-			in.arrived(fromZero, part)
-		}
+		in.learnZeros(run)
 	}
 	in.mapped = in.mapped || a.absentLast
-	for p := range in.table.demanded {
-		if !in.table.readsZero(p) {
-			continue
-		}
-		if err := in.installZero(p); err != nil {
-			return err
-		}
+	return in.serveWaiting()
+}
+
+// learnZeros notes that the pages of run read as zeros.
+func (in *installer) learnZeros(run lazymig.Run) {
+	for part := range in.cells.parts(run) {
+		part.Count = in.table.markZeroRun(part) // only the number of pages matters from here on
+		in.arrived(fromZero, part)
 	}
-	return nil
 }
 
 // copyRun installs the data pages of a from the i-th on that follow each other
@@ -240,7 +267,7 @@ func (in *installer) installed(first lazymig.PageNumber, pages int, o origin) {
 		if !waits {
 			continue
 		}
-		in.answered(p, in.counters.faultWire, since)
+		in.answered(p, in.counters.histogram(o), since)
 		if o == fromDemand {
 			in.window.Demand(now, now.Sub(since))
 		}
@@ -266,7 +293,10 @@ func (in *installer) surprise(p lazymig.PageNumber) error {
 
 // askAhead requests the hot pages that are missing, to be sent at the freeze.
 func (in *installer) askAhead() {
-	ahead := hotRuns(in.hot, func(p lazymig.PageNumber) bool { return !in.table.known(p) })
+	ahead := hotRuns(in.hot, func(p lazymig.PageNumber) bool {
+		_, must := in.table.dataOnly[p]
+		return !in.table.known(p) && !in.recipe.knows(p) && !must
+	})
 	for _, run := range ahead.Runs {
 		in.request(run)
 		in.counters.count(&in.counters.ahead, run.Count)
@@ -287,10 +317,9 @@ func (in *installer) ask() {
 	if in.link == nil || !in.mapped || !in.committed.Load() || in.storming() {
 		return
 	}
-	in.calm = true
 	for in.window.Room() >= chunkPages {
-		run, ok := in.linear.Next(chunkPages, in.table.missing)
-		if !ok || !in.link.prefetch(run) {
+		run, ok := in.linear.Next(chunkPages, in.missing)
+		if !ok || !in.link.prefetch(wanted{run, in.table.mustBeData(run)}) {
 			return
 		}
 		in.request(run)

@@ -21,6 +21,7 @@ type PageMap struct {
 	Zero      []uint64 `json:"zero,omitempty"`
 	Demand    []uint64 `json:"demand,omitempty"`
 	Bulk      []uint64 `json:"bulk,omitempty"`
+	Cache     []uint64 `json:"cache,omitempty"`
 	Discarded []uint64 `json:"discarded,omitempty"`
 	Poisoned  []uint64 `json:"poisoned,omitempty"`
 }
@@ -98,7 +99,7 @@ func (c *cells) pageMap() *PageMap {
 	defer c.mu.Unlock()
 	return &PageMap{
 		Pages: c.pages, Cells: int(c.count),
-		Zero: counted(c.counts[fromZero]), Demand: counted(c.counts[fromDemand]), Bulk: counted(c.counts[fromBulk]),
+		Zero: counted(c.counts[fromZero]), Demand: counted(c.counts[fromDemand]), Bulk: counted(c.counts[fromBulk]), Cache: counted(c.counts[fromCache]),
 		Discarded: counted(c.counts[cellDiscarded]), Poisoned: counted(c.counts[cellPoisoned]),
 	}
 }

@@ -28,7 +28,7 @@ func TestCells(t *testing.T) {
 			}
 		}
 		got := cells.pageMap()
-		lists := [cellKinds][]uint64{got.Zero, got.Demand, got.Bulk, got.Discarded, got.Poisoned}
+		lists := [cellKinds][]uint64{got.Zero, got.Demand, got.Bulk, got.Cache, got.Discarded, got.Poisoned}
 		for i := range got.Cells {
 			var want [cellKinds]uint64
 			for p := got.First(i); p < got.First(i+1); p++ {

@@ -36,6 +36,8 @@ type SendConfig struct {
 	ReadyTimeout time.Duration
 	// Bandwidth bounds the background, in bytes per second. 0: no bound.
 	Bandwidth uint64
+	// Cache keeps what leaves, so that its return is cheap. Nil: no cache.
+	Cache PageCache
 	// DryRun checks everything on both sides and moves nothing.
 	DryRun bool
 	// KeepRAM leaves the guest's RAM file on this host after it has moved.
@@ -85,6 +87,9 @@ type ReceiveConfig struct {
 	Args []string
 	// OOMScoreAdj is what the VMM gets as its oom_score_adj.
 	OOMScoreAdj int
+	// Cache is what this host has already, and keeps of what arrives. Nil: no
+	// cache.
+	Cache PageCache
 	// FaultWaits has each progress tell how long the guest waited for pages.
 	FaultWaits bool
 	// MapCells is the number of cells of the page map that is told along with

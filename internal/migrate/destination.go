@@ -29,6 +29,7 @@ type receiver struct {
 	journal  *failover.Journal
 	listener *quictransport.Listener
 	key      pagecache.Key
+	filter   []byte // of the cache
 	entry    admission
 	links    chan arrival
 
@@ -114,6 +115,9 @@ func (r *receiver) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := r.makeFilter(); err != nil {
+		return errors.Join(err, r.listener.Close())
+	}
 	listening, stop := context.WithCancel(context.Background())
 	var wait sync.WaitGroup
 	wait.Go(func() { r.serveLinks(listening) })
@@ -124,6 +128,19 @@ func (r *receiver) run(ctx context.Context) (err error) {
 	}()
 	r.message(fmt.Sprintf("waiting for %s at %s", r.cfg.VM, r.listener.Addr()))
 	return r.wait(ctx)
+}
+
+// makeFilter makes what the source is told of the cache.
+func (r *receiver) makeFilter() (err error) {
+	if r.cfg.Cache == nil {
+		return nil
+	}
+	r.filter, err = r.cfg.Cache.Filter()
+	if err == nil && len(r.filter) > wire.MaxFilter {
+		r.message(fmt.Sprintf("the cache is too large to tell the source of it: its filter has %d bytes, at most %d", len(r.filter), wire.MaxFilter))
+		r.filter = nil
+	}
+	return err
 }
 
 // serveLinks takes links until the listener is closed.

@@ -57,7 +57,7 @@ func newFileReader(ctx context.Context, memory *snapshot, in *installer) *fileRe
 		layout: layout, counters: in.counters, out: in,
 		demands:  demandQueue{signal: make(chan struct{}, 1)},
 		ahead:    make(chan wire.Ahead, 1),
-		requests: make(chan lazymig.Run, windowPages),
+		requests: make(chan wanted, windowPages),
 		fail:     r.cancel,
 	}
 	return r
@@ -83,15 +83,15 @@ func (r *fileReader) slots() (free chan *answer, readers map[*answer]*answerer) 
 
 func (r *fileReader) serveDemands() error {
 	free, readers := r.slots()
-	var runs []lazymig.Run
+	var request wire.Request
 	for {
 		select {
 		case <-r.fetcher.demands.signal:
 		case <-r.ctx.Done():
 			return nil
 		}
-		for runs = r.fetcher.demands.take(runs[:0]); len(runs) > 0; runs = r.fetcher.demands.take(runs[:0]) {
-			for _, run := range runs {
+		for request = r.fetcher.demands.take(request.Runs); len(request.Runs) > 0; request = r.fetcher.demands.take(request.Runs) {
+			for _, run := range request.Runs {
 				if err := r.answer(run, free, readers, r.in.demands); err != nil {
 					return err
 				}
@@ -107,8 +107,8 @@ func (r *fileReader) serveBackground() error {
 	}
 	for {
 		select {
-		case run := <-r.fetcher.requests:
-			if err := r.answer(run, free, readers, r.in.bulk); err != nil {
+		case w := <-r.fetcher.requests:
+			if err := r.answer(w.run, free, readers, r.in.bulk); err != nil {
 				return err
 			}
 		case <-r.ctx.Done():

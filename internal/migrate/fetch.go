@@ -22,8 +22,8 @@ type fetcher struct {
 	counters *counters
 	key      pagecache.Key
 	demands  demandQueue
-	ahead    chan wire.Ahead  // what goes ahead of all, once
-	requests chan lazymig.Run // of the background
+	ahead    chan wire.Ahead // what goes ahead of all, once
+	requests chan wanted     // of the background
 	out      *installer
 	wait     sync.WaitGroup
 	fail     func(error) // ends what the pages come from
@@ -31,17 +31,28 @@ type fetcher struct {
 	mismatches atomic.Int64
 }
 
+// wanted is a run of the background, and whether it has to come as data.
+type wanted struct {
+	run      lazymig.Run
+	dataOnly bool
+}
+
 // demandQueue holds the pages that a thread of the guest waits for until they
 // are sent. Each page is in it once, so the guest's threads bound it.
 type demandQueue struct {
-	mu     sync.Mutex // protects pages; a leaf
+	mu     sync.Mutex // protects the pages; a leaf
 	pages  []lazymig.PageNumber
+	data   []lazymig.PageNumber // those that have to come as data
 	signal chan struct{}
 }
 
-func (q *demandQueue) push(p lazymig.PageNumber) {
+func (q *demandQueue) push(p lazymig.PageNumber, dataOnly bool) {
 	q.mu.Lock()
-	q.pages = append(q.pages, p)
+	if dataOnly {
+		q.data = append(q.data, p)
+	} else {
+		q.pages = append(q.pages, p)
+	}
 	q.mu.Unlock()
 	select {
 	case q.signal <- struct{}{}:
@@ -50,15 +61,20 @@ func (q *demandQueue) push(p lazymig.PageNumber) {
 }
 
 // take moves as many pages as a request has into runs of one page each.
-func (q *demandQueue) take(runs []lazymig.Run) []lazymig.Run {
+func (q *demandQueue) take(runs []lazymig.Run) wire.Request {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	n := min(requestRuns, len(q.pages))
-	for _, p := range q.pages[:n] {
-		runs = append(runs, lazymig.Run{First: p, Count: 1})
+	request := wire.Request{DataOnly: len(q.data) > 0, Runs: runs[:0]}
+	from := &q.pages
+	if request.DataOnly {
+		from = &q.data
 	}
-	q.pages = append(q.pages[:0], q.pages[n:]...)
-	return runs
+	n := min(requestRuns, len(*from))
+	for _, p := range (*from)[:n] {
+		request.Runs = append(request.Runs, lazymig.Run{First: p, Count: 1})
+	}
+	*from = append((*from)[:0], (*from)[n:]...)
+	return request
 }
 
 // startFetcher starts fetching over link for the installer out.
@@ -67,11 +83,12 @@ func startFetcher(link *quictransport.Link, layout lazymig.Layout, key pagecache
 		link: link, layout: layout, counters: out.counters, key: key, out: out,
 		demands:  demandQueue{signal: make(chan struct{}, 1)},
 		ahead:    make(chan wire.Ahead, 1),
-		requests: make(chan lazymig.Run, windowPages),
+		requests: make(chan wanted, windowPages),
 		fail:     func(err error) { closeLink(link, err) },
 	}
 	f.wait.Go(func() { f.end(f.serveDemands()) })
 	f.wait.Go(func() { f.end(f.receive(link.Demand(), out.demands)) })
+	f.wait.Go(func() { f.end(f.serveRecipe(link.Recipe())) })
 	for i, stream := range link.Bulk() {
 		f.wait.Go(func() { f.end(f.servePrefetch(stream, i == 0)) })
 		f.wait.Go(func() { f.end(f.receive(stream, out.bulk)) })
@@ -91,12 +108,12 @@ func (f *fetcher) end(err error) {
 func (f *fetcher) stop() { f.wait.Wait() }
 
 // demand asks for a page that a thread waits for.
-func (f *fetcher) demand(p lazymig.PageNumber) { f.demands.push(p) }
+func (f *fetcher) demand(p lazymig.PageNumber, dataOnly bool) { f.demands.push(p, dataOnly) }
 
 // prefetch asks for a run of the background, or reports that the queue is full.
-func (f *fetcher) prefetch(run lazymig.Run) bool {
+func (f *fetcher) prefetch(w wanted) bool {
 	select {
-	case f.requests <- run:
+	case f.requests <- w:
 		return true
 	default:
 		return false
@@ -104,7 +121,7 @@ func (f *fetcher) prefetch(run lazymig.Run) bool {
 }
 
 func (f *fetcher) serveDemands() error {
-	var runs []lazymig.Run
+	var request wire.Request
 	var frame []byte
 	for {
 		select {
@@ -112,8 +129,8 @@ func (f *fetcher) serveDemands() error {
 		case <-f.link.Done():
 			return nil
 		}
-		for runs = f.demands.take(runs[:0]); len(runs) > 0; runs = f.demands.take(runs[:0]) {
-			frame = wire.Request{Runs: runs}.Append(frame[:0])
+		for request = f.demands.take(request.Runs); len(request.Runs) > 0; request = f.demands.take(request.Runs) {
+			frame = request.Append(frame[:0])
 			if _, err := f.link.Demand().Write(frame); err != nil {
 				return fmt.Errorf("send page request: %w", err)
 			}
@@ -137,8 +154,8 @@ func (f *fetcher) servePrefetch(stream quictransport.Stream, first bool) error {
 	}
 	for {
 		select {
-		case run := <-f.requests:
-			frame = wire.Request{Runs: []lazymig.Run{run}}.Append(frame[:0])
+		case w := <-f.requests:
+			frame = wire.Request{DataOnly: w.dataOnly, Runs: []lazymig.Run{w.run}}.Append(frame[:0])
 			if _, err := stream.Write(frame); err != nil {
 				return fmt.Errorf("send background request: %w", err)
 			}
@@ -154,9 +171,13 @@ func (f *fetcher) receive(stream quictransport.Stream, out chan<- *answer) error
 	if err != nil {
 		return err
 	}
-	free := make(chan *answer, answerBuffers)
-	for range answerBuffers {
-		free <- &answer{from: f, home: free}
+	urgent, buffers := out == f.out.demands, answerBuffers
+	if urgent {
+		buffers = demandBuffers
+	}
+	free := make(chan *answer, buffers)
+	for range buffers {
+		free <- &answer{from: f, home: free, shelf: f.out.shelf, urgent: urgent}
 	}
 	for {
 		var a *answer

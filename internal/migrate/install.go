@@ -48,6 +48,15 @@ type installer struct {
 	// ran is when that was; set before committed.
 	ran time.Time
 
+	// cache is what this host has, recipe what the source says of pages that
+	// may be there, shelf what looks for them; nil without a cache. page is for
+	// one page of it.
+	cache  PageCache
+	recipe *recipe
+	shelf  *shelf
+	page   []byte
+	filter []byte // what the source is told of cache
+
 	// hot is what the guest is likely to touch first, in that order.
 	hot []lazymig.HotPage
 
@@ -140,8 +149,33 @@ func (in *installer) turn() error {
 	if err := in.installBulk(); err != nil {
 		return err
 	}
+	in.lookUp()
 	in.ask()
 	return nil
+}
+
+// useCache makes in answer from a cache what is there. It comes before run.
+func (in *installer) useCache(ctx context.Context, cache PageCache, filter []byte) {
+	in.cache, in.filter, in.recipe, in.page = cache, filter, newRecipe(in.table.pages), make([]byte, lazymig.PageSize)
+	in.shelf = startShelf(ctx, cache, in)
+}
+
+// missing returns the first run of pages at or behind from that the source must
+// be asked for, or false.
+func (in *installer) missing(from lazymig.PageNumber) (lazymig.Run, bool) {
+	if in.recipe == nil {
+		return in.table.missing(from, nil)
+	}
+	return in.table.missing(from, in.recipe.has)
+}
+
+// demand asks the source for a page that a thread waits for.
+func (in *installer) demand(p lazymig.PageNumber) {
+	if in.link == nil {
+		return // the next link is asked
+	}
+	_, must := in.table.dataOnly[p]
+	in.link.demand(p, must)
 }
 
 // patience is how long the reader may wait for events: not at all while the
@@ -150,7 +184,7 @@ func (in *installer) patience() time.Duration {
 	switch {
 	case in.holding:
 		return installRetry
-	case in.committed.Load() && !in.calm && in.link != nil && in.mapped:
+	case in.storming():
 		return stormRecheck
 	case in.current.answer != nil || len(in.bulk) > 0 || len(in.demands) > 0 || len(in.links) > 0:
 		return 0
@@ -163,7 +197,11 @@ func (in *installer) patience() time.Duration {
 // hundred pages one after the other then, before anybody outside sees it run:
 // the background leaves both hosts and the link to them.
 func (in *installer) storming() bool {
-	return in.committed.Load() && !in.calm && time.Since(in.ran) < stormTime
+	if in.calm || !in.committed.Load() {
+		return false
+	}
+	in.calm = time.Since(in.ran) >= stormTime
+	return !in.calm
 }
 
 // adoptLink takes over a new link: whatever the old one was asked is asked
@@ -184,7 +222,7 @@ func (in *installer) adoptLink() {
 		return
 	}
 	for p := range in.table.demanded {
-		in.link.demand(p)
+		in.demand(p)
 	}
 	in.askAhead()
 }
@@ -235,16 +273,19 @@ func (in *installer) fault(p lazymig.PageNumber) error {
 	if _, bad := in.table.poisoned[p]; bad {
 		return in.poison(p)
 	}
-	if _, waits := in.table.demanded[p]; waits {
-		return nil
+	_, waits := in.table.demanded[p]
+	if !waits {
+		now := time.Now()
+		in.table.demanded[p] = now
+		if !in.committed.Load() || now.Sub(in.ran) < hotTime {
+			in.watch.fault(p, now)
+		}
 	}
-	now := time.Now()
-	in.table.demanded[p] = now
-	if !in.committed.Load() || now.Sub(in.ran) < hotTime {
-		in.watch.fault(p, now)
-	}
-	if in.link != nil {
-		in.link.demand(p)
+	switch {
+	case in.recipe.knows(p):
+		return in.installCached(p)
+	case !waits:
+		in.demand(p)
 	}
 	return nil
 }

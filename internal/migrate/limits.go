@@ -1,6 +1,10 @@
 package migrate
 
-import "time"
+import (
+	"time"
+
+	"github.com/lazymig/lazymig/internal/wire"
+)
 
 const (
 	// copyRunPages is how many pages one UFFDIO_COPY of the background
@@ -36,6 +40,30 @@ const (
 	// When all are in use, the stream is not read and QUIC's flow control
 	// slows the source down.
 	answerBuffers = 8
+	// demandBuffers is answerBuffers for the demand stream, whose answers are
+	// small and may wait to be put into the cache.
+	demandBuffers = 64
+	// fillQueue bounds the answers whose pages wait to be put into the cache:
+	// as many as all streams of a link have. urgentFills is how many of them
+	// may wait before demand answers are not cached: their stream needs them.
+	fillQueue   = 17 * demandBuffers
+	urgentFills = demandBuffers / 2
+	// recipeRounds bounds a recipe, in times the guest's pages: once for the hot
+	// pages, and once for all.
+	recipeRounds = 2
+	// refLimit is how many references to a page that this host does not have are
+	// borne: each request that was under way can bring one.
+	refLimit = 4
+	// recipePages is about how many pages a recipe frame is about: what is hashed
+	// in a millisecond or two.
+	recipePages = wire.MaxRecipeDigests - 2*chunkPages
+	// maxCooks bounds the goroutines that hash a frozen guest, and cookNice is
+	// how much lower than others the priority of their threads is.
+	maxCooks = 16
+	cookNice = 10
+	// maxShelfReaders bounds the goroutines that read the cache for the
+	// background.
+	maxShelfReaders = 8
 	// eventQueue bounds the events that wait for a session loop. Producers
 	// block on a full queue; all of them are frames of one ordered stream or
 	// happen once.
@@ -79,6 +107,9 @@ const (
 	// notifyTimeout bounds how long a keeper at the source tries to tell the
 	// destination that the migration was aborted.
 	notifyTimeout = 2 * time.Minute
+	// keepTimeout bounds how long a source stays, when all is moved, to put the
+	// guest's pages into its cache.
+	keepTimeout = 2 * time.Minute
 	// progressInterval is how often progress is reported.
 	progressInterval = 200 * time.Millisecond
 	// maxCells bounds the cells of a page map: more than a terminal shows, and

@@ -35,7 +35,11 @@ func (m brokenMemory) ReadAt(p []byte, region int, offset uint64) (int, error) {
 
 // host is a place for a guest without an operating system: it sits in its
 // firmware and does not touch the memory that the test fills.
-type host struct{ dir, ram string }
+type host struct {
+	dir, ram string
+	cache    PageCache
+	identity *quictransport.Identity // nil: one of its own for each move
+}
 
 const hostRAM = 64 << 20
 
@@ -111,16 +115,16 @@ func move(t *testing.T, from, to host, broken func(SourceMemory) SourceMemory) (
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	identity, err := quictransport.InsecureLoopback()
-	if err != nil {
-		t.Fatal(err)
+	identity := to.identity
+	if identity == nil {
+		identity = newIdentity(t)
 	}
 	listening := make(chan struct{})
 	done := make(chan error, 1)
 	go func() {
 		var err error
 		received, err = Receive(ctx, ReceiveConfig{
-			Listen: "127.0.0.1:17907", VM: "poisoned", StateDir: to.dir, Identity: identity, Args: to.args(),
+			Listen: "127.0.0.1:17907", VM: "poisoned", StateDir: to.dir, Identity: identity, Args: to.args(), Cache: to.cache,
 			Report: func(e Event) {
 				if e.Event == EventMessage && bytes.HasPrefix([]byte(e.Message), []byte("waiting for")) {
 					close(listening)
@@ -134,8 +138,9 @@ func move(t *testing.T, from, to host, broken func(SourceMemory) SourceMemory) (
 	case err := <-done:
 		t.Fatal(err)
 	}
+	var err error
 	sent, err = Send(ctx, SendConfig{
-		QMP: from.monitor(), To: "127.0.0.1:17907", VM: "poisoned", StateDir: from.dir, Identity: identity, memory: broken,
+		QMP: from.monitor(), To: "127.0.0.1:17907", VM: "poisoned", StateDir: from.dir, Identity: identity, memory: broken, Cache: from.cache,
 	})
 	if err != nil {
 		t.Errorf("send: %v", err)
@@ -147,6 +152,15 @@ func move(t *testing.T, from, to host, broken func(SourceMemory) SourceMemory) (
 		t.FailNow()
 	}
 	return sent, received
+}
+
+func newIdentity(t *testing.T) *quictransport.Identity {
+	t.Helper()
+	identity, err := quictransport.InsecureLoopback()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return identity
 }
 
 // file returns the RAM file of a guest that has arrived here.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,22 +33,27 @@ type SourceMemory interface {
 // goroutine for each page stream of a link; requests that come before the
 // freeze wait for it, because earlier bytes prove nothing.
 type pageServer struct {
-	layout  lazymig.Layout
-	memory  SourceMemory
-	lost    *poisonList
-	key     pagecache.Key
-	rate    uint64
-	frozen  chan struct{} // closed at the freeze
-	ceded   chan struct{} // closed behind the commit
-	opening sync.Once
-	ceding  sync.Once
-	thawed  context.Context
-	thaw    context.CancelFunc
-	wait    sync.WaitGroup
+	layout   lazymig.Layout
+	memory   SourceMemory
+	lost     *poisonList
+	key      pagecache.Key
+	rate     uint64
+	hot      []lazymig.Run // what the guest is likely to touch first
+	cache    PageCache     // of this host, or nil
+	filter   atomic.Pointer[pagecache.Filter]
+	keeping  chan struct{} // closed when all pages are in the cache
+	frozen   chan struct{} // closed at the freeze
+	ceded    chan struct{} // closed behind the commit
+	opening  sync.Once
+	ceding   sync.Once
+	keepsAll sync.Once
+	thawed   context.Context
+	thaw     context.CancelFunc
+	wait     sync.WaitGroup
 }
 
 func newPageServer(layout lazymig.Layout, memory SourceMemory, lost *poisonList, key pagecache.Key, rate uint64) *pageServer {
-	s := &pageServer{layout: layout, memory: memory, lost: lost, key: key, rate: rate, frozen: make(chan struct{}), ceded: make(chan struct{})}
+	s := &pageServer{layout: layout, memory: memory, lost: lost, key: key, rate: rate, frozen: make(chan struct{}), ceded: make(chan struct{}), keeping: make(chan struct{})}
 	s.thawed, s.thaw = context.WithCancel(context.Background())
 	return s
 }
@@ -58,7 +64,15 @@ func (s *pageServer) open() { s.opening.Do(func() { close(s.frozen) }) }
 
 // cede lets the hot pages through that nobody needs before the guest runs, and
 // the list of holes: the blackout is the device state's.
-func (s *pageServer) cede() { s.ceding.Do(func() { close(s.ceded) }) }
+func (s *pageServer) cede() {
+	s.ceding.Do(func() {
+		close(s.ceded)
+		s.keep()
+	})
+}
+
+// kept notes that all pages are in this host's cache.
+func (s *pageServer) kept() { s.keepsAll.Do(func() { close(s.keeping) }) }
 
 // close ends all streams: no byte is read from memory that runs again.
 func (s *pageServer) close() {
@@ -72,6 +86,11 @@ func (s *pageServer) attach(link *quictransport.Link) {
 	for i, stream := range link.Bulk() {
 		s.start(link, stream, s.rate, i == 0)
 	}
+	s.wait.Go(func() {
+		if err := s.serveRecipe(link); err != nil && !errors.Is(err, errCookStopped) {
+			closeLink(link, err)
+		}
+	})
 }
 
 func (s *pageServer) start(link *quictransport.Link, stream quictransport.Stream, rate uint64, first bool) {
@@ -93,13 +112,13 @@ func (s *pageServer) begin(link *quictransport.Link, stream quictransport.Stream
 	if err != nil {
 		return err
 	}
-	if err := out.answer(request.Runs[:request.Urgent]); err != nil {
+	if err := out.answer(request.Runs[:request.Urgent], false); err != nil {
 		return err
 	}
 	if !s.reached(s.ceded, link) {
 		return nil
 	}
-	if err := out.answer(request.Runs[request.Urgent:]); err != nil {
+	if err := out.answer(request.Runs[request.Urgent:], false); err != nil {
 		return err
 	}
 	return s.sendHoles(stream)
@@ -143,7 +162,7 @@ func (s *pageServer) serve(link *quictransport.Link, stream quictransport.Stream
 			return err
 		}
 		buffer, runs = payload[:0], request.Runs
-		if err := out.answer(request.Runs); err != nil {
+		if err := out.answer(request.Runs, request.DataOnly); err != nil {
 			return err
 		}
 	}
@@ -223,6 +242,8 @@ type answerer struct {
 	pacer   prefetch.Pacer
 	digest  [pagecache.DigestSize]byte
 	batch   []byte // frames that are not written yet
+	// filter has what need not be sent as data; nil: everything is.
+	filter *pagecache.Filter
 }
 
 func (s *pageServer) newAnswerer(stream quictransport.Stream, rate uint64) (*answerer, error) {
@@ -238,7 +259,11 @@ func (s *pageServer) newAnswerer(stream quictransport.Stream, rate uint64) (*ans
 
 // answer sends the pages of runs. Each Write on a stream is handed to another
 // goroutine, so short frames go together.
-func (a *answerer) answer(runs []lazymig.Run) error {
+func (a *answerer) answer(runs []lazymig.Run, dataOnly bool) error {
+	a.filter = nil
+	if !dataOnly {
+		a.filter = a.server.filter.Load()
+	}
 	for _, run := range runs {
 		if !a.server.layout.Contains(run) {
 			return fmt.Errorf("%w: request for pages %d to %d is outside the guest", wire.ErrMalformed, run.First, run.End())
@@ -323,6 +348,10 @@ func (a *answerer) add(p lazymig.PageNumber, page []byte, broken bool) {
 	default:
 		if a.hasher != nil { // a reader in the same process needs no digest
 			a.hasher.Sum(page, a.digest[:])
+		}
+		if a.filter != nil && a.filter.Contains(a.digest) {
+			a.builder.AddRef(&a.digest)
+			return
 		}
 		a.builder.AddData(page, &a.digest)
 	}

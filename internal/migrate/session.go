@@ -187,6 +187,9 @@ func (s *session) startServing(r armResult) error {
 	s.installer.canPoison = err == nil && support == uffd.Supported
 	ctx, cancel := context.WithCancelCause(context.Background())
 	s.running = cancel
+	if s.cfg.Cache != nil {
+		s.installer.useCache(ctx, s.cfg.Cache, s.filter)
+	}
 	s.wait.Go(func() { s.ended <- s.installer.run(ctx) })
 	s.fetch()
 	return nil
@@ -205,6 +208,9 @@ func (s *session) stopServing(cause error) {
 		s.running(cause)
 	}
 	s.wait.Wait()
+	if s.installer != nil && s.installer.shelf != nil {
+		s.installer.shelf.wait.Wait()
+	}
 	s.installer = nil
 	if s.device != nil {
 		_ = s.device.stop() // the file is read by nobody any more

@@ -43,6 +43,7 @@ type sender struct {
 	link    *quictransport.Link
 	control *control
 	server  *pageServer
+	hot     []lazymig.HotPage // what the guest touched first last time
 	frames  chan inbound
 	links   chan linked
 	frozen  chan freezeResult
@@ -56,6 +57,7 @@ type sender struct {
 
 	deadline   *time.Timer // of the verdict, the capture, then READY
 	redial     context.CancelFunc
+	released   bool                            // the destination needs nothing more
 	handedOver bool                            // to the keeper
 	past       struct{ sent, received uint64 } // over links that died
 
@@ -211,21 +213,19 @@ func (s *sender) offer(dryRun bool) error {
 		return fmt.Errorf("describe the guest: %w", err)
 	}
 	s.tell(wire.Offer{DryRun: dryRun, Document: document})
-	if !dryRun {
-		s.offerHotSet()
+	if len(s.hot) > 0 {
+		s.tell(wire.HotSet{Pages: s.hot})
 	}
 	return nil
 }
 
-// offerHotSet tells the destination what the guest touched first last time.
-func (s *sender) offerHotSet() {
-	pages, err := readHotSet(filepath.Join(s.dir, hotSetFile), s.layout)
-	if err != nil {
-		s.message(err.Error())
+// findHotSet looks up what the guest touched first last time.
+func (s *sender) findHotSet() (err error) {
+	s.hot, err = readHotSet(filepath.Join(s.dir, hotSetFile), s.layout)
+	for _, p := range s.hot {
+		s.server.hot = append(s.server.hot, lazymig.Run{First: p.Page, Count: 1})
 	}
-	if len(pages) > 0 {
-		s.tell(wire.HotSet{Pages: pages})
-	}
+	return err
 }
 
 // rehearse asks the destination for its checks and moves nothing.

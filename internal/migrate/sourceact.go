@@ -35,7 +35,7 @@ func (s *sender) act(a failover.Action) {
 	case failover.ActionReconnect:
 		s.reconnect()
 	case failover.ActionRelease:
-		s.release()
+		s.released = true
 	case failover.ActionSyncJournal:
 		s.note(s.device.Sync())
 	case failover.ActionFinish, failover.ActionRecord:
@@ -228,15 +228,37 @@ func (s *sender) killVMM() error {
 	return s.guest.Kill(ctx)
 }
 
-// release gives up what the destination needs no more.
-func (s *sender) release() {
-	s.server.thaw()
-	s.note(os.Remove(s.device.Name()))
-	if s.cfg.KeepRAM {
-		return
+// release gives up what the destination needs no more, once the guest's pages
+// are in this host's cache.
+func (s *sender) release(ctx context.Context) error {
+	if !s.released {
+		return nil
 	}
-	if err := s.memory.Unlink(); err != nil {
-		s.message(fmt.Sprintf("the RAM file stays: %v", err))
+	if s.cfg.Cache != nil && s.report.Outcome == OutcomeDone {
+		s.finishKeeping(ctx)
+	}
+	s.server.thaw()
+	if !s.cfg.KeepRAM {
+		if err := s.memory.Unlink(); err != nil {
+			s.message(fmt.Sprintf("the RAM file stays: %v", err))
+		}
+	}
+	return os.Remove(s.device.Name())
+}
+
+// finishKeeping waits until the guest's pages are in this host's cache.
+func (s *sender) finishKeeping(ctx context.Context) {
+	select {
+	case <-s.server.keeping:
+		return
+	default:
+		s.message("keeping the guest's pages in the cache of this host")
+	}
+	select {
+	case <-s.server.keeping:
+	case <-ctx.Done():
+	case <-time.After(keepTimeout):
+		s.message("not all of the guest's pages are in the cache of this host: it took too long")
 	}
 }
 

@@ -14,10 +14,11 @@ import (
 
 // migrate runs the session loop: it turns what happens into events of the
 // state machine and does what the machine decides.
-func (s *sender) migrate(ctx context.Context) error {
+func (s *sender) migrate(ctx context.Context) (err error) {
 	if err := s.begin(ctx); err != nil {
 		return s.stop(err)
 	}
+	defer func() { err = errors.Join(err, s.release(ctx)) }()
 	s.deadline = time.NewTimer(offerTimeout)
 	defer s.deadline.Stop()
 	tick := time.NewTicker(progressInterval)
@@ -73,6 +74,10 @@ func (s *sender) begin(ctx context.Context) error {
 		return fmt.Errorf("keep device state: %w", err)
 	}
 	s.server = newPageServer(s.layout, s.cfg.memory(s.memory), s.lost, s.key, s.cfg.Bandwidth)
+	s.server.cache = s.cfg.Cache
+	if err := s.findHotSet(); err != nil {
+		s.message(err.Error())
+	}
 	s.server.attach(s.link)
 	s.spec = KeeperSpec{
 		Source: true, VM: s.cfg.VM, StateDir: s.cfg.StateDir, PID: s.guest.PID(), Monitor: s.cfg.QMP + s.cfg.MicroVM, Kind: s.about.Kind,

@@ -15,6 +15,7 @@ const (
 	fromZero origin = iota
 	fromDemand
 	fromBulk
+	fromCache
 	origins
 )
 
@@ -38,13 +39,15 @@ type counters struct {
 	surprises  uint64 // pages that were present although nobody installed them
 	reconnects uint64
 	faultZero  *hdrhistogram.Histogram
+	faultCache *hdrhistogram.Histogram
 	faultWire  *hdrhistogram.Histogram
 }
 
 func newCounters() *counters {
 	return &counters{
-		faultZero: hdrhistogram.New(latencyMin, latencyMax, latencyDigits),
-		faultWire: hdrhistogram.New(latencyMin, latencyMax, latencyDigits),
+		faultZero:  hdrhistogram.New(latencyMin, latencyMax, latencyDigits),
+		faultCache: hdrhistogram.New(latencyMin, latencyMax, latencyDigits),
+		faultWire:  hdrhistogram.New(latencyMin, latencyMax, latencyDigits),
 	}
 }
 
@@ -67,6 +70,14 @@ func (c *counters) fault(h *hdrhistogram.Histogram, waited time.Duration) {
 	_ = h.RecordValue(min(max(waited.Microseconds(), latencyMin), latencyMax)) // in range
 }
 
+// histogram returns where the waits for pages of an origin are recorded.
+func (c *counters) histogram(o origin) *hdrhistogram.Histogram {
+	if o == fromCache {
+		return c.faultCache
+	}
+	return c.faultWire
+}
+
 // latencies summarises a histogram for the report.
 func latencies(h *hdrhistogram.Histogram) Latencies {
 	return Latencies{
@@ -81,7 +92,7 @@ func (c *counters) progress(total uint64) Progress {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return Progress{
-		Total: total, Zero: c.pages[fromZero], Demand: c.pages[fromDemand], Bulk: c.pages[fromBulk],
+		Total: total, Zero: c.pages[fromZero], Demand: c.pages[fromDemand], Bulk: c.pages[fromBulk], Cache: c.pages[fromCache],
 		Discarded: c.discarded, Poisoned: c.poisoned,
 		DigestMismatches: c.mismatches, Reconnects: c.reconnects,
 		FaultP50: c.faultWire.ValueAtPercentile(50), FaultP99: c.faultWire.ValueAtPercentile(99),
@@ -94,9 +105,9 @@ func (c *counters) fill(r *Report) {
 	defer c.mu.Unlock()
 	r.PagesZero, r.PagesDemand, r.PagesBulk = c.pages[fromZero], c.pages[fromDemand], c.pages[fromBulk]
 	r.PagesDiscarded, r.PagesPoisoned = c.discarded, c.poisoned
-	r.PagesAhead = c.ahead
+	r.PagesCache, r.PagesAhead = c.pages[fromCache], c.ahead
 	r.BytesRaw, r.DigestMismatches, r.Reconnects = c.raw, c.mismatches, c.reconnects
-	r.FaultUS = Faults{Zero: latencies(c.faultZero), Remote: latencies(c.faultWire)}
+	r.FaultUS = Faults{Zero: latencies(c.faultZero), Cache: latencies(c.faultCache), Remote: latencies(c.faultWire)}
 }
 
 // cpuSeconds returns the user and kernel time that this process has used.

@@ -31,6 +31,10 @@ type table struct {
 	// demanded holds the pages that a thread of the guest waits for, with the
 	// time of the first fault. The guest's threads bound it.
 	demanded map[lazymig.PageNumber]time.Time
+	// dataOnly holds the pages that this host turned out not to have: the
+	// source must send them as data.
+	// The number is how often it has sent a reference all the same.
+	dataOnly map[lazymig.PageNumber]int
 	// unknown counts the pages that are missing or requested.
 	unknown uint64
 }
@@ -41,6 +45,7 @@ func newTable(pages uint64, kept *pageMap) *table {
 		zero: newBitmap(pages), requested: newBitmap(pages),
 		poisoned: map[lazymig.PageNumber]struct{}{},
 		demanded: map[lazymig.PageNumber]time.Time{},
+		dataOnly: map[lazymig.PageNumber]int{},
 	}
 }
 
@@ -59,6 +64,7 @@ func (t *table) settle(p lazymig.PageNumber) {
 		t.unknown--
 	}
 	t.requested.clear(p)
+	delete(t.dataOnly, p)
 }
 
 func (t *table) markInstalled(first lazymig.PageNumber, count int) {
@@ -109,11 +115,25 @@ func (t *table) readsZero(p lazymig.PageNumber) bool {
 	return t.zero.has(p) || t.kept.discarded.has(p) || t.kept.installed.has(p)
 }
 
-// missing returns the first run of pages at or behind from that are missing,
-// within one group of 64, or false if there is none.
-func (t *table) missing(from lazymig.PageNumber) (lazymig.Run, bool) {
+// mustBeData reports whether the source has to send a page of run as data.
+func (t *table) mustBeData(run lazymig.Run) bool {
+	for p := run.First; p < run.End() && len(t.dataOnly) > 0; p++ {
+		if _, must := t.dataOnly[p]; must {
+			return true
+		}
+	}
+	return false
+}
+
+// missing returns the first run of pages at or behind from that are missing and
+// not in without, within one group of 64, or false if there is none. A nil
+// bitmap leaves out nothing.
+func (t *table) missing(from lazymig.PageNumber, without bitmap) (lazymig.Run, bool) {
 	for w := uint64(from) / 64; w < uint64(len(t.zero)/8); w++ {
 		free := t.missingWord(w)
+		if without != nil {
+			free &^= without.word(w)
+		}
 		if w == uint64(from)/64 {
 			free &= ^uint64(0) << (uint64(from) % 64)
 		}

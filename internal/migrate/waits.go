@@ -7,7 +7,7 @@ import (
 )
 
 // FaultWaits are the waits of the guest for pages, by what answered.
-type FaultWaits struct{ Zero, Remote Waits }
+type FaultWaits struct{ Zero, Cache, Remote Waits }
 
 // Waits says how often and how long threads of the guest waited.
 type Waits struct {
@@ -31,9 +31,11 @@ func WaitBounds() []time.Duration {
 // who records a fault waits for the copy alone.
 func (c *counters) waits() *FaultWaits {
 	c.mu.Lock()
-	zero, wire := c.faultZero.Export(), c.faultWire.Export()
+	zero, cache, wire := c.faultZero.Export(), c.faultCache.Export(), c.faultWire.Export()
 	c.mu.Unlock()
-	return &FaultWaits{Zero: waitsOf(hdrhistogram.Import(zero)), Remote: waitsOf(hdrhistogram.Import(wire))}
+	return &FaultWaits{
+		Zero: waitsOf(hdrhistogram.Import(zero)), Cache: waitsOf(hdrhistogram.Import(cache)), Remote: waitsOf(hdrhistogram.Import(wire)),
+	}
 }
 
 // waitsOf counts a histogram of microseconds, each wait as its bar's upper end

@@ -1,0 +1,183 @@
+package migrate
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lazymig/lazymig"
+	"github.com/lazymig/lazymig/internal/wire"
+	"github.com/lazymig/lazymig/pagecache"
+)
+
+// PageCache is content that this host has: pages by their digests. Its methods
+// may be called from any goroutine.
+type PageCache interface {
+	// Read fills page, of PageSize bytes, with the content whose digest is d,
+	// and reports whether it could. What it returns is checked against d.
+	Read(d pagecache.Digest, page []byte) bool
+	// Put offers a page whose digest was checked. It may be dropped.
+	Put(d pagecache.Digest, page []byte)
+	// Filter returns the membership filter of what there is, as the wire has
+	// it; nothing if there is nothing.
+	Filter() ([]byte, error)
+}
+
+// recipeBlock is how many digests are allocated at once.
+const recipeBlock = 64
+
+// recipe holds the digests of pages that this host is likely to have, as the
+// source has hashed them after the freeze. The installer's goroutine owns it.
+// A nil *recipe has no digests.
+type recipe struct {
+	has    bitmap
+	blocks []*[recipeBlock]pagecache.Digest
+	queue  []lazymig.Run // not looked up yet, in the order of the recipe
+}
+
+func newRecipe(pages uint64) *recipe {
+	return &recipe{has: newBitmap(pages), blocks: make([]*[recipeBlock]pagecache.Digest, (pages+recipeBlock-1)/recipeBlock)}
+}
+
+// knows reports whether page p has a digest.
+func (r *recipe) knows(p lazymig.PageNumber) bool { return r != nil && r.has.has(p) }
+
+// digest returns the digest of a page that has one.
+func (r *recipe) digest(p lazymig.PageNumber) *pagecache.Digest {
+	return &r.blocks[p/recipeBlock][p%recipeBlock]
+}
+
+// learn notes the digests of the pages of run.
+func (r *recipe) learn(run lazymig.Run, digests []byte) {
+	for p := run.First; p < run.End(); p++ {
+		block := &r.blocks[p/recipeBlock]
+		if *block == nil {
+			*block = new([recipeBlock]pagecache.Digest)
+		}
+		copy((*block)[p%recipeBlock][:], digests)
+		digests = digests[pagecache.DigestSize:]
+		r.has.set(p)
+	}
+	if last := len(r.queue) - 1; last >= 0 && r.queue[last].End() == run.First {
+		r.queue[last].Count += run.Count
+		return
+	}
+	r.queue = append(r.queue, run)
+}
+
+// next takes a run of at most limit pages off the queue for which want says yes.
+func (r *recipe) next(limit uint64, want func(lazymig.PageNumber) bool) (lazymig.Run, bool) {
+	for len(r.queue) > 0 {
+		head := &r.queue[0]
+		run := lazymig.Run{First: head.First}
+		for head.Count > 0 && run.Count < limit && want(head.First) {
+			head.First, head.Count, run.Count = head.First+1, head.Count-1, run.Count+1
+		}
+		if run.Count > 0 {
+			return run, true
+		}
+		if head.Count > 0 {
+			head.First, head.Count = head.First+1, head.Count-1
+			continue
+		}
+		r.queue = r.queue[1:]
+	}
+	return lazymig.Run{}, false
+}
+
+// applyRecipe notes what the source says that pages are made of, and serves
+// those that somebody waits for.
+func (in *installer) applyRecipe(f *wire.Recipe) error {
+	p, digests := f.First, f.Digests
+	for _, part := range f.Parts {
+		run := lazymig.Run{First: p, Count: uint64(part.Count)}
+		p = run.End()
+		switch part.Kind {
+		case wire.RecipeZero:
+			in.learnZeros(run)
+		case wire.RecipeDigest:
+			bytes := pagecache.DigestSize * int(part.Count)
+			in.recipe.learn(run, digests[:bytes])
+			digests = digests[bytes:]
+		case wire.RecipeData:
+			// It is missing, and the background asks for it.
+		}
+	}
+	return in.serveWaiting()
+}
+
+// serveWaiting answers the faults for which nothing is needed from the source
+// any more.
+func (in *installer) serveWaiting() error {
+	for p := range in.table.demanded {
+		var err error
+		switch {
+		case in.table.readsZero(p):
+			err = in.installZero(p)
+		case in.recipe.knows(p):
+			err = in.installCached(p)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// installCached answers a fault on p from the cache, or by the source if the
+// page is not there after all.
+func (in *installer) installCached(p lazymig.PageNumber) error {
+	if !in.cache.Read(*in.recipe.digest(p), in.page) {
+		in.lack(p)
+		in.demand(p)
+		return nil
+	}
+	address, _ := in.spans.address(p)
+	_, err := in.handle.Copy(address, in.page)
+	switch {
+	case err == nil:
+		in.table.markInstalled(p, 1)
+		in.arrived(fromCache, lazymig.Run{First: p, Count: 1})
+		in.answered(p, in.counters.faultCache, time.Time{}) // somebody has waited since it was demanded
+		return nil
+	case errors.Is(err, unix.EEXIST):
+		return in.surprise(p)
+	}
+	return in.postpone(p, fmt.Errorf("install page %d from the cache: %w", p, err))
+}
+
+// lack notes that this host does not have p, whatever its filter said: the
+// source must send it as data.
+func (in *installer) lack(p lazymig.PageNumber) {
+	in.recipe.has.clear(p)
+	in.table.dataOnly[p] = 0
+}
+
+// learnRef notes a page of an answer that says only what it is made of.
+func (in *installer) learnRef(a *answer, i int) error {
+	p := a.pages.First + lazymig.PageNumber(i)
+	if a.local {
+		in.lack(p) // it was looked up and not found
+		if _, waits := in.table.demanded[p]; waits {
+			in.demand(p)
+		}
+		return nil
+	}
+	in.table.requested.clear(p)
+	refs, must := in.table.dataOnly[p]
+	if in.recipe == nil || refs >= refLimit {
+		a.from.end(fmt.Errorf("%w: a reference for page %d, which must be data", wire.ErrMalformed, p))
+		return nil
+	}
+	if must { // it was asked for before that was known
+		in.table.dataOnly[p]++
+		return nil
+	}
+	in.recipe.learn(lazymig.Run{First: p, Count: 1}, a.pages.Digest(i))
+	if _, waits := in.table.demanded[p]; waits {
+		return in.installCached(p)
+	}
+	return nil
+}
