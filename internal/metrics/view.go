@@ -111,6 +111,7 @@ func (v *view) Collect(out chan<- prometheus.Metric) {
 	}
 	if p.Waits != nil {
 		out <- histogram(v.desc.faults, p.Waits.Zero, "zero")
+		out <- histogram(v.desc.faults, p.Waits.Cache, "cache")
 		out <- histogram(v.desc.faults, p.Waits.Remote, "remote")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/lazymig/lazymig"
 	"github.com/lazymig/lazymig/pagecache"
@@ -112,5 +113,82 @@ func TestMoveCached(t *testing.T) {
 				t.Logf("move %d: %d of %d pages of the cache, %d KiB on the wire", i, received.PagesCache, received.PagesTotal, received.BytesReceived>>10)
 			}
 		})
+	}
+}
+
+// restless is the memory of a guest into which a device writes: in the third
+// walk, every fourth page changes as soon as it was looked at.
+type restless struct {
+	SourceMemory
+	t     *testing.T
+	path  string
+	first int64
+	pages []byte // what they are, from first on
+
+	mu   sync.Mutex // protects walk
+	walk int
+}
+
+func (m *restless) ReadAt(p []byte, region int, offset uint64) (int, error) {
+	n, err := m.SourceMemory.ReadAt(p, region, offset)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if offset == 0 {
+		m.walk++
+	}
+	if m.walk != 3 {
+		return n, err
+	}
+	file, openErr := os.OpenFile(m.path, os.O_RDWR, 0)
+	if openErr != nil {
+		m.t.Error(openErr)
+		return n, err
+	}
+	defer file.Close()
+	for at := int64(offset); at < int64(offset)+int64(n); at += 4 * lazymig.PageSize {
+		if i := at - m.first*lazymig.PageSize; i >= 0 && i < int64(len(m.pages)) {
+			m.pages[i+100] ^= 1
+			if _, err := file.WriteAt(m.pages[i+100:i+101], at+100); err != nil {
+				m.t.Error(err)
+			}
+		}
+	}
+	return n, err
+}
+
+// TestMoveWarm warms the destination's cache with pages that change behind the
+// last look at them: what arrives is what the memory was at the freeze.
+func TestMoveWarm(t *testing.T) {
+	requireVMM(t)
+	const first, count = 4096, 4096
+	from, to := newHost(t), newHost(t)
+	to.cache, from.warm = newMapCache(), WarmConfig{For: time.Minute, CPU: 0.9}
+	from.start(t)
+	t.Cleanup(func() { quit(to) })
+	m := &restless{t: t, path: from.ram, first: first, pages: randomPages(t, from.ram, first, count)}
+	sent, received := move(t, from, to, func(inner SourceMemory) SourceMemory {
+		m.SourceMemory = inner
+		return m
+	})
+	compare(t, to.file(t), m.pages, first)
+	if m.walk < 3 || sent.PagesWarmed < count {
+		t.Errorf("%d walks, %d pages were warmed", m.walk, sent.PagesWarmed)
+	}
+	if received.PagesCache < count/2 || received.PagesCache > count*3/4+1000 {
+		t.Errorf("%d pages came out of the cache, want three of four", received.PagesCache)
+	}
+	t.Logf("%d pages warmed in %.0f ms, %d used; stopped for %.1f ms", sent.PagesWarmed, sent.WarmMS, received.PagesCache, sent.StoppedMS)
+}
+
+// TestMoveWarmWithoutCache moves to a host that has no cache: there is nothing to
+// warm.
+func TestMoveWarmWithoutCache(t *testing.T) {
+	requireVMM(t)
+	from, to := newHost(t), newHost(t)
+	from.warm = WarmConfig{For: time.Minute}
+	from.start(t)
+	t.Cleanup(func() { quit(to) })
+	if sent, _ := move(t, from, to, nil); sent.PagesWarmed != 0 {
+		t.Errorf("%d pages were warmed", sent.PagesWarmed)
 	}
 }

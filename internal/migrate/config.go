@@ -38,6 +38,8 @@ type SendConfig struct {
 	Bandwidth uint64
 	// Cache keeps what leaves, so that its return is cheap. Nil: no cache.
 	Cache PageCache
+	// Warm brings pages to the destination's cache while the guest still runs.
+	Warm WarmConfig
 	// DryRun checks everything on both sides and moves nothing.
 	DryRun bool
 	// KeepRAM leaves the guest's RAM file on this host after it has moved.

@@ -44,10 +44,16 @@ type dish struct {
 // serveRecipe takes the destination's filter and answers with the recipe.
 func (s *pageServer) serveRecipe(link *quictransport.Link) error {
 	filter, err := readFilter(link.Recipe())
-	if err != nil || filter == nil {
+	if err != nil {
 		return err
 	}
-	s.filter.Store(filter)
+	if filter != nil {
+		s.filter.Store(filter)
+	}
+	s.filters.Do(func() { close(s.filtered) })
+	if filter == nil {
+		return nil
+	}
 	if !s.reached(s.ceded, link) {
 		return nil
 	}
@@ -231,7 +237,7 @@ func (c *cook) look(d *dish, hasher *pagecache.Hasher, buffer []byte) {
 		if s.cache != nil {
 			s.cache.Put(d.digests[i], page)
 		}
-		if c.filter != nil && c.filter.Contains(d.digests[i]) {
+		if c.filter != nil && (c.filter.Contains(d.digests[i]) || s.warmth.has(d.run.First+lazymig.PageNumber(i), &d.digests[i])) {
 			d.kinds[i] = wire.RecipeDigest
 		}
 	}

@@ -120,7 +120,11 @@ type Report struct {
 	PagesBulk   uint64  `json:"pages_bulk"`
 	// PagesAhead of PagesBulk are the hot set: asked for before the switch. Only
 	// the destination counts them.
-	PagesAhead       uint64  `json:"pages_ahead"`
+	PagesAhead uint64 `json:"pages_ahead"`
+	// PagesWarmed were brought to the destination's cache before the freeze, in
+	// WarmMS. Only the source counts them.
+	PagesWarmed      uint64  `json:"pages_warmed,omitempty"`
+	WarmMS           float64 `json:"warm_ms,omitempty"`
 	PagesDiscarded   uint64  `json:"pages_discarded"`
 	PagesPoisoned    uint64  `json:"pages_poisoned"`
 	BytesSent        uint64  `json:"bytes_sent"`

@@ -186,8 +186,13 @@ func (f *fetcher) receive(stream quictransport.Stream, out chan<- *answer) error
 		case <-f.link.Done():
 			return nil
 		}
-		if err := f.read(stream, a, hasher, out); err != nil {
+		warm, err := f.read(stream, a, hasher, out)
+		if err != nil {
 			return fmt.Errorf("receive pages: %w", err)
+		}
+		if warm { // nobody waits for it
+			free <- a
+			continue
 		}
 		select {
 		case out <- a:
@@ -198,21 +203,24 @@ func (f *fetcher) receive(stream quictransport.Stream, out chan<- *answer) error
 	}
 }
 
-// read fills a with the next frame of stream.
-func (f *fetcher) read(stream quictransport.Stream, a *answer, hasher *pagecache.Hasher, out chan<- *answer) error {
+// read fills a with the next frame of stream, or reports that it was one for
+// the cache.
+func (f *fetcher) read(stream quictransport.Stream, a *answer, hasher *pagecache.Hasher, out chan<- *answer) (warm bool, err error) {
 	kind, payload, err := wire.ReadFrame(stream, a.buffer)
 	if err != nil {
-		return err
+		return false, err
 	}
 	a.buffer = payload[:cap(payload)]
 	a.pages, a.absent, a.absentLast, a.bad = wire.Pages{}, nil, false, 0
 	switch {
 	case kind == wire.TypeAbsent && out == f.out.bulk:
-		return f.readAbsent(a, payload)
+		return false, f.readAbsent(a, payload)
 	case kind == wire.TypePages:
-		return f.readPages(a, payload, hasher)
+		return false, f.readPages(a, payload, hasher)
+	case kind == wire.TypeWarm && out == f.out.bulk && f.out.cache != nil:
+		return true, f.readWarm(payload, hasher)
 	default:
-		return fmt.Errorf("%w: frame type %d on a page stream", wire.ErrMalformed, kind)
+		return false, fmt.Errorf("%w: frame type %d on a page stream", wire.ErrMalformed, kind)
 	}
 }
 
@@ -227,6 +235,22 @@ func (f *fetcher) readAbsent(a *answer, payload []byte) error {
 		}
 	}
 	a.absent, a.absentLast = frame.Runs, frame.Last
+	return nil
+}
+
+// readWarm puts pages into the cache that are as their digests say.
+func (f *fetcher) readWarm(payload []byte, hasher *pagecache.Hasher) error {
+	frame, err := wire.ParseWarm(payload)
+	if err != nil {
+		return err
+	}
+	for i := range frame.Count() {
+		d := frame.Digests[i*pagecache.DigestSize:][:pagecache.DigestSize]
+		page := frame.Data[i*lazymig.PageSize:][:lazymig.PageSize]
+		if hasher.Verify(page, d) {
+			f.out.cache.Put(pagecache.Digest(d), page)
+		}
+	}
 	return nil
 }
 

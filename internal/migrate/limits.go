@@ -61,6 +61,12 @@ const (
 	// how much lower than others the priority of their threads is.
 	maxCooks = 16
 	cookNice = 10
+	// warmEnough is the part of the guest, 1/n, that a walk must find to be worth
+	// another one. warmRest is the least time from one walk to the next, and
+	// warmPause the least pause that keeps to a share of a processor.
+	warmEnough = 200
+	warmRest   = time.Second
+	warmPause  = 5 * time.Millisecond
 	// maxShelfReaders bounds the goroutines that read the cache for the
 	// background.
 	maxShelfReaders = 8

@@ -39,6 +39,7 @@ type host struct {
 	dir, ram string
 	cache    PageCache
 	identity *quictransport.Identity // nil: one of its own for each move
+	warm     WarmConfig
 }
 
 const hostRAM = 64 << 20
@@ -140,7 +141,7 @@ func move(t *testing.T, from, to host, broken func(SourceMemory) SourceMemory) (
 	}
 	var err error
 	sent, err = Send(ctx, SendConfig{
-		QMP: from.monitor(), To: "127.0.0.1:17907", VM: "poisoned", StateDir: from.dir, Identity: identity, memory: broken, Cache: from.cache,
+		QMP: from.monitor(), To: "127.0.0.1:17907", VM: "poisoned", StateDir: from.dir, Identity: identity, memory: broken, Cache: from.cache, Warm: from.warm,
 	})
 	if err != nil {
 		t.Errorf("send: %v", err)

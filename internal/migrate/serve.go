@@ -33,15 +33,19 @@ type SourceMemory interface {
 // goroutine for each page stream of a link; requests that come before the
 // freeze wait for it, because earlier bytes prove nothing.
 type pageServer struct {
-	layout   lazymig.Layout
-	memory   SourceMemory
-	lost     *poisonList
-	key      pagecache.Key
-	rate     uint64
-	hot      []lazymig.Run // what the guest is likely to touch first
-	cache    PageCache     // of this host, or nil
-	filter   atomic.Pointer[pagecache.Filter]
-	keeping  chan struct{} // closed when all pages are in the cache
+	layout  lazymig.Layout
+	memory  SourceMemory
+	lost    *poisonList
+	key     pagecache.Key
+	rate    uint64
+	hot     []lazymig.Run // what the guest is likely to touch first
+	cache   PageCache     // of this host, or nil
+	filter  atomic.Pointer[pagecache.Filter]
+	keeping chan struct{} // closed when all pages are in the cache
+	// filtered is closed when the destination has said what it has.
+	filtered chan struct{}
+	filters  sync.Once
+	warmth   *warmth       // set before frozen is closed
 	frozen   chan struct{} // closed at the freeze
 	ceded    chan struct{} // closed behind the commit
 	opening  sync.Once
@@ -53,7 +57,7 @@ type pageServer struct {
 }
 
 func newPageServer(layout lazymig.Layout, memory SourceMemory, lost *poisonList, key pagecache.Key, rate uint64) *pageServer {
-	s := &pageServer{layout: layout, memory: memory, lost: lost, key: key, rate: rate, frozen: make(chan struct{}), ceded: make(chan struct{}), keeping: make(chan struct{})}
+	s := &pageServer{layout: layout, memory: memory, lost: lost, key: key, rate: rate, frozen: make(chan struct{}), ceded: make(chan struct{}), keeping: make(chan struct{}), filtered: make(chan struct{})}
 	s.thawed, s.thaw = context.WithCancel(context.Background())
 	return s
 }
@@ -349,7 +353,7 @@ func (a *answerer) add(p lazymig.PageNumber, page []byte, broken bool) {
 		if a.hasher != nil { // a reader in the same process needs no digest
 			a.hasher.Sum(page, a.digest[:])
 		}
-		if a.filter != nil && a.filter.Contains(a.digest) {
+		if a.filter != nil && (a.filter.Contains(a.digest) || a.server.warmth.has(p, (*pagecache.Digest)(&a.digest))) {
 			a.builder.AddRef(&a.digest)
 			return
 		}

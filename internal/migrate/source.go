@@ -47,6 +47,8 @@ type sender struct {
 	frames  chan inbound
 	links   chan linked
 	frozen  chan freezeResult
+	warmed  chan warmed
+	cool    context.CancelFunc // ends the warming that is under way
 	freeze  context.CancelFunc // ends the capture that is under way
 	digest  [32]byte           // of the device state
 	loaded  *[32]byte          // what the destination says that it is
@@ -95,7 +97,7 @@ func Send(ctx context.Context, cfg SendConfig) (Report, error) {
 	}
 	s := &sender{
 		cfg: cfg, start: time.Now(),
-		frames: make(chan inbound, eventQueue), links: make(chan linked, 1), frozen: make(chan freezeResult, 1),
+		frames: make(chan inbound, eventQueue), links: make(chan linked, 1), frozen: make(chan freezeResult, 1), warmed: make(chan warmed, 1),
 		report: Report{VM: cfg.VM, Outcome: OutcomeAborted},
 	}
 	err = s.run(ctx)
@@ -277,6 +279,10 @@ func (s *sender) close() error {
 	var errs []error
 	if s.freeze != nil {
 		s.freeze()
+	}
+	if s.cool != nil {
+		s.cool()
+		<-s.warmed
 	}
 	if s.redial != nil {
 		s.redial()

@@ -187,6 +187,7 @@ func (s *sender) complete(payload []byte) error {
 	s.report = theirs
 	s.report.VM, s.report.StoppedMS, s.report.StoppedErrorMS = ours.VM, ours.StoppedMS, ours.StoppedErrorMS
 	s.report.StoppedAt = ours.StoppedAt
+	s.report.PagesWarmed, s.report.WarmMS = ours.PagesWarmed, ours.WarmMS
 	s.report.BytesSent, s.report.BytesReceived = s.past.sent+s.link.BytesSent(), s.past.received+s.link.BytesReceived()
 	s.report.Outcome = OutcomeDone
 	return err

@@ -29,6 +29,8 @@ func (s *sender) migrate(ctx context.Context) (err error) {
 		select {
 		case f := <-s.frames:
 			err = s.receive(f)
+		case r := <-s.warmed:
+			err = s.finishedWarming(r)
 		case r := <-s.frozen:
 			err = s.captured(r)
 		case at := <-s.guest.Stopped():
@@ -119,6 +121,15 @@ func (s *sender) tellKeeper() error {
 	return nil
 }
 
+// armed freezes the guest, for which the destination waits.
+func (s *sender) armed() error {
+	if s.driver.State() != failover.StatePreparing {
+		return nil // it was aborted while the cache was warmed
+	}
+	s.deadline.Reset(captureTimeout)
+	return s.step(failover.EventPeerArmed, "")
+}
+
 // step gives an event to the machine and reports the state it leads to.
 func (s *sender) step(e failover.Event, reason string) error {
 	return s.reporting(reason, func() error { return s.driver.Apply(e, reason) })
@@ -186,8 +197,12 @@ func (s *sender) handle(f inbound) error {
 		if err := s.verdict(f.payload); err != nil {
 			return s.fail(err)
 		}
-		s.deadline.Reset(captureTimeout)
-		return s.step(failover.EventPeerArmed, "")
+		if s.cfg.Warm.For > 0 && s.cool == nil {
+			s.deadline.Stop()
+			s.startWarming()
+			return nil
+		}
+		return s.armed()
 	case wire.TypeReady:
 		return s.ready(f.payload)
 	case wire.TypeResumed:
