@@ -192,3 +192,30 @@ func TestMoveWarmWithoutCache(t *testing.T) {
 		t.Errorf("%d pages were warmed", sent.PagesWarmed)
 	}
 }
+
+// TestMoveDuplicates moves a guest half of whose pages are like the other half:
+// they cross once.
+func TestMoveDuplicates(t *testing.T) {
+	requireVMM(t)
+	const first, count = 4096, 4096
+	from, to := newHost(t), newHost(t)
+	to.cache = newMapCache()
+	from.start(t)
+	t.Cleanup(func() { quit(to) })
+	content := randomPages(t, from.ram, first, count)
+	copy(content[len(content)/2:], content)
+	file, err := os.OpenFile(from.ram, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if _, err := file.WriteAt(content, first*lazymig.PageSize); err != nil {
+		t.Fatal(err)
+	}
+	_, received := move(t, from, to, nil)
+	compare(t, to.file(t), content, first)
+	if received.PagesCache < count/2-count/20 {
+		t.Errorf("%d pages came out of the cache, want about %d", received.PagesCache, count/2)
+	}
+	t.Logf("%d pages of the cache, %d KiB on the wire", received.PagesCache, received.BytesReceived>>10)
+}

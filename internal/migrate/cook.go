@@ -48,9 +48,10 @@ func (s *pageServer) serveRecipe(link *quictransport.Link) error {
 		return err
 	}
 	if filter != nil {
+		s.filters.Do(func() { s.sent = newDuplicates() })
 		s.filter.Store(filter)
 	}
-	s.filters.Do(func() { close(s.filtered) })
+	s.filterOnce.Do(func() { close(s.filtered) })
 	if filter == nil {
 		return nil
 	}

@@ -67,6 +67,8 @@ const (
 	warmEnough = 200
 	warmRest   = time.Second
 	warmPause  = 5 * time.Millisecond
+	// maxDuplicates is how many pages a source remembers to have sent: 8 MiB.
+	maxDuplicates = 1 << 20
 	// maxShelfReaders bounds the goroutines that read the cache for the
 	// background.
 	maxShelfReaders = 8

@@ -43,17 +43,18 @@ type pageServer struct {
 	filter  atomic.Pointer[pagecache.Filter]
 	keeping chan struct{} // closed when all pages are in the cache
 	// filtered is closed when the destination has said what it has.
-	filtered chan struct{}
-	filters  sync.Once
-	warmth   *warmth       // set before frozen is closed
-	frozen   chan struct{} // closed at the freeze
-	ceded    chan struct{} // closed behind the commit
-	opening  sync.Once
-	ceding   sync.Once
-	keepsAll sync.Once
-	thawed   context.Context
-	thaw     context.CancelFunc
-	wait     sync.WaitGroup
+	filtered            chan struct{}
+	filters, filterOnce sync.Once
+	warmth              *warmth       // set before frozen is closed
+	sent                *duplicates   // set before filter is
+	frozen              chan struct{} // closed at the freeze
+	ceded               chan struct{} // closed behind the commit
+	opening             sync.Once
+	ceding              sync.Once
+	keepsAll            sync.Once
+	thawed              context.Context
+	thaw                context.CancelFunc
+	wait                sync.WaitGroup
 }
 
 func newPageServer(layout lazymig.Layout, memory SourceMemory, lost *poisonList, key pagecache.Key, rate uint64) *pageServer {
@@ -86,9 +87,9 @@ func (s *pageServer) close() {
 
 // attach serves the page streams of a link until it dies.
 func (s *pageServer) attach(link *quictransport.Link) {
-	s.start(link, link.Demand(), 0, false)
+	s.start(link, link.Demand(), 0, -1)
 	for i, stream := range link.Bulk() {
-		s.start(link, stream, s.rate, i == 0)
+		s.start(link, stream, s.rate, i)
 	}
 	s.wait.Go(func() {
 		if err := s.serveRecipe(link); err != nil && !errors.Is(err, errCookStopped) {
@@ -97,9 +98,10 @@ func (s *pageServer) attach(link *quictransport.Link) {
 	})
 }
 
-func (s *pageServer) start(link *quictransport.Link, stream quictransport.Stream, rate uint64, first bool) {
+// start serves one stream: a bulk stream, or the demand stream of number -1.
+func (s *pageServer) start(link *quictransport.Link, stream quictransport.Stream, rate uint64, bulk int) {
 	s.wait.Go(func() {
-		if err := s.serve(link, stream, rate, first); err != nil {
+		if err := s.serve(link, stream, rate, bulk); err != nil {
 			closeLink(link, err)
 		}
 	})
@@ -141,7 +143,7 @@ func (s *pageServer) reached(step <-chan struct{}, link *quictransport.Link) boo
 }
 
 // serve answers the requests of one stream.
-func (s *pageServer) serve(link *quictransport.Link, stream quictransport.Stream, rate uint64, first bool) error {
+func (s *pageServer) serve(link *quictransport.Link, stream quictransport.Stream, rate uint64, bulk int) error {
 	if !s.reached(s.frozen, link) {
 		return nil
 	}
@@ -149,7 +151,8 @@ func (s *pageServer) serve(link *quictransport.Link, stream quictransport.Stream
 	if err != nil {
 		return err
 	}
-	if first {
+	out.isBulk = bulk >= 0
+	if bulk == 0 {
 		if err := s.begin(link, stream, out); err != nil {
 			return err
 		}
@@ -248,6 +251,7 @@ type answerer struct {
 	batch   []byte // frames that are not written yet
 	// filter has what need not be sent as data; nil: everything is.
 	filter *pagecache.Filter
+	isBulk bool
 }
 
 func (s *pageServer) newAnswerer(stream quictransport.Stream, rate uint64) (*answerer, error) {
@@ -353,10 +357,17 @@ func (a *answerer) add(p lazymig.PageNumber, page []byte, broken bool) {
 		if a.hasher != nil { // a reader in the same process needs no digest
 			a.hasher.Sum(page, a.digest[:])
 		}
-		if a.filter != nil && (a.filter.Contains(a.digest) || a.server.warmth.has(p, (*pagecache.Digest)(&a.digest))) {
+		if a.filter != nil && a.refers(p, (*pagecache.Digest)(&a.digest)) {
 			a.builder.AddRef(&a.digest)
 			return
 		}
 		a.builder.AddData(page, &a.digest)
 	}
+}
+
+// refers reports whether the destination very likely has the page. Whoever
+// waits for one gets it as data even if its like was sent, since that may be on
+// its way to the cache still.
+func (a *answerer) refers(p lazymig.PageNumber, d *pagecache.Digest) bool {
+	return a.filter.Contains(*d) || a.server.warmth.has(p, d) || a.isBulk && a.server.sent.seen(d)
 }
