@@ -29,17 +29,26 @@ type Filter struct {
 // NewFilter returns a filter of all digests, each of which may come more than
 // once. While it is made it takes some 40 bytes for each of them.
 func NewFilter(digests iter.Seq[Digest]) (*Filter, error) {
+	tags, err := collectTags(digests, MaxFilterEntries)
+	if err != nil {
+		return nil, err
+	}
+	return newFilter(tags)
+}
+
+// collectTags returns the tags of at most limit different digests.
+func collectTags(digests iter.Seq[Digest], limit int) ([]uint64, error) {
 	var tags []uint64
 	for d := range digests {
-		if len(tags) == MaxFilterEntries {
+		if len(tags) == limit {
 			// Many may be there twice, from a cache and from an image.
-			if tags = unique(tags); len(tags) == MaxFilterEntries {
+			if tags = unique(tags); len(tags) == limit {
 				return nil, ErrFilterSize
 			}
 		}
 		tags = append(tags, d.tag())
 	}
-	return newFilter(tags)
+	return tags, nil
 }
 
 func unique(tags []uint64) []uint64 {

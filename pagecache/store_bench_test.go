@@ -153,6 +153,14 @@ func BenchmarkPut(b *testing.B) {
 // largeStore is the budget of the benchmarks with two million pages.
 const largeStore = 2_000_000 * SlotBytes
 
+// largeTag is as random as a digest, but for the bits that choose the shard.
+func largeTag(slot uint64) uint64 {
+	x := (slot + 1) * 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return (x^x>>31)&^(shardCount-1) | slot%shardCount
+}
+
 // writeLargeIndex makes the files of a full store, of which the arena is a hole.
 func writeLargeIndex(tb testing.TB, dir string) (pages uint64) {
 	tb.Helper()
@@ -161,8 +169,7 @@ func writeLargeIndex(tb testing.TB, dir string) (pages uint64) {
 	block := make([]byte, s.slots*recordSize)
 	for slot := range s.slots {
 		var d Digest
-		// The lowest bits of a tag choose the shard.
-		binary.LittleEndian.PutUint64(d[:], slot*0x9e3779b97f4a7c15&^(shardCount-1)|slot%shardCount)
+		binary.LittleEndian.PutUint64(d[:], largeTag(slot))
 		putRecord(block[slot*recordSize:], slot, &d)
 	}
 	if _, err := s.index.WriteAt(block, headerSize); err != nil {
@@ -210,7 +217,7 @@ func BenchmarkLookup2M(b *testing.B) {
 			var d Digest
 			for i := uint64(0); b.Loop(); i++ {
 				slot := i * 15_485_863 % n
-				binary.LittleEndian.PutUint64(d[:], (slot*0x9e3779b97f4a7c15&^(shardCount-1)|slot%shardCount)+off)
+				binary.LittleEndian.PutUint64(d[:], largeTag(slot)+off)
 				if s.Contains(d) != (off == 0) {
 					b.Fatal("wrong answer")
 				}

@@ -8,8 +8,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/lazymig/lazymig"
 )
 
@@ -75,8 +73,8 @@ func (s *Store) open(dir string, of fingerprint) error {
 	if s.grown.Load() > 0 {
 		return nil
 	}
-	if s.grow(0); s.cannotGrow.Load() {
-		return &SpaceError{Dir: dir, Bytes: growSlots * lazymig.PageSize, err: unix.ENOSPC}
+	if err := s.grow(0); err != nil {
+		return &SpaceError{Dir: dir, Bytes: growSlots * lazymig.PageSize, err: err}
 	}
 	return nil
 }

@@ -22,6 +22,9 @@ var (
 // is no more room. The caller has verified the digest; a wrong one makes a page
 // that is never read. It returns ErrFull, an error of the disk, or
 // os.ErrClosed; the page is dropped and counted then, which is no harm.
+//
+// It returns when the system has the page, which a busy disk can delay: whoever
+// must not wait puts from a goroutine of its own. Nothing is forced to the disk.
 func (s *Store) Put(d Digest, page []byte) error {
 	if len(page) != lazymig.PageSize {
 		return ErrPageSize
@@ -58,7 +61,7 @@ func (s *Store) reserve(sh *shard, tag uint64) (local uint32, found bool, err er
 		case exists:
 			return 0, true, nil
 		case needsSpace:
-			s.grow(grown)
+			_ = s.grow(grown) // Stats tells; another slot will do
 		default:
 			s.count.dropped.Add(1)
 			return 0, false, ErrFull
@@ -83,16 +86,17 @@ func recordOffset(slot uint64) int64 { return headerSize + int64(slot)*recordSiz
 
 // grow gives the arena more room than `from` slots. If it cannot, the store
 // makes do with what it has until it is opened again.
-func (s *Store) grow(from uint64) {
+func (s *Store) grow(from uint64) error {
 	s.growing.Lock()
 	defer s.growing.Unlock()
 	if s.grown.Load() != from || s.cannotGrow.Load() {
-		return // another writer was first
+		return nil // another writer was first
 	}
 	n := min(growSlots, s.slots-from)
 	if err := s.arena.Allocate(int64(from*lazymig.PageSize), int64(n*lazymig.PageSize)); err != nil {
 		s.cannotGrow.Store(true)
-		return
+		return err
 	}
 	s.grown.Store(from + n)
+	return nil
 }
