@@ -84,7 +84,8 @@ func (f *Filter) Contains(d Digest) bool {
 }
 
 // The encoded form, little-endian: entries 4, segment length 4, segments 4,
-// seed 8, fingerprints of (segments + 2) × segment length bytes.
+// seed 8, fingerprints of (segments + 2) × segment length bytes. An empty filter
+// is a header of zeros.
 const filterHeader = 20
 
 // MarshalBinary returns the encoded form. It does not fail.
@@ -110,7 +111,7 @@ func ParseFilter(b []byte) (*Filter, error) {
 	switch {
 	case f.entries > MaxFilterEntries:
 		return nil, fmt.Errorf("%w: %d entries", ErrFilter, f.entries)
-	case f.entries == 0 && len(b) == filterHeader:
+	case len(b) == filterHeader && [filterHeader]byte(b) == [filterHeader]byte{}:
 		return f, nil
 	case f.entries == 0 || length == 0 || length > maxSegment || length&(length-1) != 0 || segments == 0:
 		return nil, fmt.Errorf("%w: %d entries in %d segments of %d", ErrFilter, f.entries, segments, length)

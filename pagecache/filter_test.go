@@ -165,6 +165,7 @@ func TestParseFilterRefuses(t *testing.T) {
 		"no segments":             put(8, 0),
 		"segments that overflow":  put(8, 1<<31),
 		"segments that overflow2": put(8, 0xffffffff),
+		"a seed for nothing":      append(make([]byte, filterHeader-1), 1),
 		"too long":                make([]byte, MaxFilterBytes+1),
 	} {
 		if _, err := ParseFilter(b); !errors.Is(err, ErrFilter) {

@@ -108,13 +108,13 @@ func (s *shard) remove(at uint32) {
 	}
 }
 
-// insert makes a written slot findable. It is false, and the slot is free, if
-// another writer was first.
-func (s *shard) insert(local uint32, tag uint64, state uint8) bool {
+// insert makes a written slot findable. If another writer was first, the slot is
+// free.
+func (s *shard) insert(local uint32, tag uint64, state uint8) {
 	at, exists := s.find(tag)
 	if exists {
 		s.release(local)
-		return false
+		return
 	}
 	s.table[at] = s.hint(tag)<<s.indexBits | (local + 1)
 	s.tags[local] = tag
@@ -125,7 +125,6 @@ func (s *shard) insert(local uint32, tag uint64, state uint8) bool {
 		s.push(&s.small, local)
 	}
 	s.live++
-	return true
 }
 
 // release gives a slot back that nothing was written to.

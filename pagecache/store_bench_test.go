@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"testing"
 	"time"
 
@@ -18,7 +19,8 @@ import (
 func places(b *testing.B) map[string]string {
 	b.Helper()
 	all := map[string]string{"memory": "", "disk": b.TempDir()}
-	if dir, err := os.MkdirTemp("/dev/shm", "lazymig-bench-"); err == nil {
+	dir := filepath.Join("/dev/shm", "lazymig-bench-"+strconv.Itoa(os.Getpid()))
+	if err := os.Mkdir(dir, 0o700); err == nil {
 		b.Cleanup(func() { _ = os.RemoveAll(dir) })
 		all["tmpfs"] = dir
 	}

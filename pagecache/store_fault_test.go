@@ -112,7 +112,7 @@ func TestBitFlipInHeader(t *testing.T) {
 // TestDamagedPageIsCounted flips one bit of each page: all are misses, and
 // Verify clears them on the disk.
 func TestDamagedPageIsCounted(t *testing.T) {
-	cfg, p := filled(t)
+	cfg, _ := filled(t)
 	arena := path(t, cfg, arenaName)
 	edit(t, arena, func(b []byte) []byte {
 		for i := 100; i < len(b); i += lazymig.PageSize {
@@ -134,7 +134,7 @@ func TestDamagedPageIsCounted(t *testing.T) {
 	}
 	closeStore(t, s)
 
-	cfg, p = filled(t)
+	cfg, p := filled(t)
 	edit(t, path(t, cfg, arenaName), func(b []byte) []byte { clear(b); return b })
 	if st := survives(t, cfg, p, 0); st.Damaged != faultPages {
 		t.Errorf("%+v", st)

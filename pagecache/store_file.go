@@ -90,6 +90,7 @@ type LockedError struct {
 	PID int
 }
 
+// Error says who has it.
 func (e *LockedError) Error() string {
 	if e.PID == 0 {
 		return fmt.Sprintf("cache directory %s is in use by another process", e.Dir)

@@ -32,6 +32,7 @@ type SpaceError struct {
 	err   error
 }
 
+// Error says where, and how much.
 func (e *SpaceError) Error() string {
 	where := "memory"
 	if e.Dir != "" {
@@ -145,7 +146,7 @@ func (s *Store) prepareArena(fresh bool) error {
 
 // load reads the index. What cannot be read is as good as empty.
 func (s *Store) load() {
-	block := make([]byte, blockRecords*recordSize)
+	block := make([]byte, min(blockRecords, s.slots)*recordSize)
 	for from := uint64(0); from < s.grown.Load(); from += blockRecords {
 		records := s.readRecords(block, from)
 		for i := range min(blockRecords, s.grown.Load()-from) {

@@ -25,7 +25,7 @@ func (s *Store) All() iter.Seq[Digest] {
 // file: memory has the tags only.
 func (s *Store) records() iter.Seq2[uint64, Digest] {
 	return func(yield func(uint64, Digest) bool) {
-		block := make([]byte, blockRecords*recordSize)
+		block := make([]byte, min(blockRecords, s.slots)*recordSize)
 		for from := uint64(0); from < s.grown.Load(); from += blockRecords {
 			records := s.readRecords(block, from)
 			for i := range min(blockRecords, s.grown.Load()-from, uint64(len(records)/recordSize)) {
