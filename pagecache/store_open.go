@@ -1,0 +1,167 @@
+package pagecache
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/lazymig/lazymig"
+)
+
+// The directory of a cache:
+//
+//	lock               held by the process that has the cache
+//	FINGERPRINT/arena  pages of the domain with this key
+//	FINGERPRINT/index  what they are, see index_record.go
+const (
+	lockName  = "lock"
+	arenaName = "arena"
+	indexName = "index"
+)
+
+// SpaceError is returned by Open when there is no room for the index and
+// the first pages.
+type SpaceError struct {
+	// Dir is the directory, or empty for a cache in memory.
+	Dir string
+	// Bytes is how much was wanted.
+	Bytes int64
+	err   error
+}
+
+// Error says where, and how much.
+func (e *SpaceError) Error() string {
+	where := "memory"
+	if e.Dir != "" {
+		where = e.Dir
+	}
+	return fmt.Sprintf("allocate %d bytes for the page cache in %s: %v", e.Bytes, where, e.err)
+}
+
+// Hint says what to do.
+func (e *SpaceError) Hint() string { return "free some space, or give the cache another size or place" }
+
+// Unwrap returns the error of the system.
+func (e *SpaceError) Unwrap() error { return e.err }
+
+// fingerprint names the key of the hasher.
+func (h *Hasher) fingerprint() fingerprint {
+	// No page has this length, so its digest is none of a page.
+	h.Sum([]byte("fingerprint of the key"), h.sum[:])
+	return fingerprint(h.sum[:len(fingerprint{})])
+}
+
+// open opens or makes the files, and reads the index.
+func (s *Store) open(dir string, of fingerprint) error {
+	if err := s.openFiles(dir, of); err != nil {
+		return err
+	}
+	fresh, err := s.prepareIndex(of)
+	if err != nil {
+		return err
+	}
+	if err := s.prepareArena(fresh); err != nil {
+		return err
+	}
+	length := recordOffset(s.slots)
+	if err := s.index.Allocate(0, length); err != nil {
+		return &SpaceError{Dir: dir, Bytes: length, err: err}
+	}
+	s.load()
+	if s.grown.Load() > 0 {
+		return nil
+	}
+	if err := s.grow(0); err != nil {
+		return &SpaceError{Dir: dir, Bytes: growSlots * lazymig.PageSize, err: err}
+	}
+	return nil
+}
+
+func (s *Store) openFiles(dir string, of fingerprint) (err error) {
+	if dir == "" {
+		if s.arena, err = openMemory("lazymig-" + arenaName); err == nil {
+			s.index, err = openMemory("lazymig-" + indexName)
+		}
+		return err
+	}
+	domain := filepath.Join(dir, hex.EncodeToString(of[:]))
+	if err := os.MkdirAll(domain, 0o700); err != nil {
+		return fmt.Errorf("create cache directory: %w", err)
+	}
+	if s.lock, err = acquireLock(dir); err != nil {
+		return err
+	}
+	if s.arena, err = openFile(filepath.Join(domain, arenaName)); err == nil {
+		s.index, err = openFile(filepath.Join(domain, indexName))
+	}
+	if err != nil {
+		return fmt.Errorf("open page cache: %w", err)
+	}
+	return nil
+}
+
+// prepareIndex brings the index to its length. It is made anew if it has none of
+// our headers.
+func (s *Store) prepareIndex(of fingerprint) (fresh bool, err error) {
+	want := appendHeader(nil, of)
+	have := make([]byte, len(want))
+	if _, err := s.index.ReadAt(have, 0); err != nil || string(have) != string(want) {
+		fresh = true
+		if err := s.index.Truncate(0); err != nil {
+			return false, fmt.Errorf("empty the index of the page cache: %w", err)
+		}
+		if _, err := s.index.WriteAt(want, 0); err != nil {
+			return false, fmt.Errorf("write the index of the page cache: %w", err)
+		}
+	}
+	if size, err := s.index.Size(); err == nil && size <= recordOffset(s.slots) {
+		return fresh, nil
+	}
+	if err := s.index.Truncate(recordOffset(s.slots)); err != nil {
+		return false, fmt.Errorf("shorten the index of the page cache: %w", err)
+	}
+	return fresh, nil
+}
+
+// prepareArena cuts off what is behind the last slot, or everything.
+func (s *Store) prepareArena(fresh bool) error {
+	size, err := s.arena.Size()
+	if err != nil {
+		return fmt.Errorf("open the arena of the page cache: %w", err)
+	}
+	slots := min(uint64(size)/lazymig.PageSize, s.slots)
+	slots -= slots % shardCount
+	if fresh {
+		slots = 0
+	}
+	if err := s.arena.Truncate(int64(slots * lazymig.PageSize)); err != nil {
+		return fmt.Errorf("shorten the arena of the page cache: %w", err)
+	}
+	s.grown.Store(slots)
+	return nil
+}
+
+// load reads the index. What cannot be read is as good as empty.
+func (s *Store) load() {
+	block := make([]byte, min(blockRecords, s.slots)*recordSize)
+	for from := uint64(0); from < s.grown.Load(); from += blockRecords {
+		records := s.readRecords(block, from)
+		for i := range min(blockRecords, s.grown.Load()-from) {
+			d, ok := parseRecord(records[min(uint64(len(records)), i*recordSize):], from+i)
+			s.shards[(from+i)%shardCount].restore(d.tag(), ok && d.tag()%shardCount == (from+i)%shardCount)
+		}
+	}
+}
+
+// readRecords reads the records of the slots from `from` on into block, and
+// returns those that are there.
+func (s *Store) readRecords(block []byte, from uint64) []byte {
+	n, err := s.index.ReadAt(block, recordOffset(from))
+	if err != nil && !errors.Is(err, io.EOF) {
+		s.count.readErrors.Add(1)
+	}
+	return block[:n]
+}
