@@ -84,8 +84,33 @@ type Image struct {
 // MemoryBytes is what the image's table takes in memory when it is used.
 func (m Image) MemoryBytes() int64 { return tableBytes(m.Blocks) }
 
-// sameFile reports whether two descriptions are of the same state of a file,
-// as far as its inode tells.
-func (m Image) sameFile(o Image) bool {
-	return m.Size == o.Size && m.Modified.Equal(o.Modified) && m.Inode == o.Inode && m.Device == o.Device
+// ImageState is what has become of an image's file since it was indexed, as
+// far as its inode tells. Every page is checked when it is used, whatever it
+// is.
+type ImageState string
+
+// What may have become of an image.
+const (
+	ImageUnchanged ImageState = "unchanged"
+	ImageChanged   ImageState = "changed"
+	// ImageGone is a file that cannot be opened any more.
+	ImageGone ImageState = "gone"
+	// ImageUnknown is a block device, which does not tell.
+	ImageUnknown ImageState = "unknown"
+)
+
+// State looks at the image's file.
+func (m Image) State() ImageState {
+	file, now, err := openImage(m.Path)
+	if err != nil {
+		return ImageGone
+	}
+	file.Close()
+	switch {
+	case m.Size != now.Size, !m.Modified.Equal(now.Modified), m.Inode != now.Inode, m.Device != now.Device:
+		return ImageChanged
+	case now.Modified.Unix() == 0:
+		return ImageUnknown
+	}
+	return ImageUnchanged
 }

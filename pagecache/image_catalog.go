@@ -82,23 +82,14 @@ func (c *Catalog) Find(path string) (Image, error) {
 	return in.Image, nil
 }
 
-// Current reports whether an image is indexed and its file has not changed
-// since, as far as its inode tells. A device does not.
+// Current reports whether an image is indexed, and its file is as it was.
 func (c *Catalog) Current(path string) (Image, bool) {
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return Image{}, false
 	}
 	m, err := c.Find(path)
-	if err != nil {
-		return Image{}, false
-	}
-	file, now, err := openImage(path)
-	if err != nil {
-		return Image{}, false
-	}
-	file.Close()
-	return m, m.sameFile(now) && now.Modified.Unix() != 0
+	return m, err == nil && m.State() == ImageUnchanged
 }
 
 // Remove forgets an image; its file stays as it is. The error wraps ErrNoImage

@@ -19,14 +19,14 @@ import (
 func openImage(path string) (*os.File, Image, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, Image{}, fmt.Errorf("open the image: %w", err)
+		return nil, Image{}, openFailed(path, err)
 	}
 	if err := checkKind(path, info); err != nil {
 		return nil, Image{}, err
 	}
 	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
 	if err != nil {
-		return nil, Image{}, fmt.Errorf("open the image: %w", err)
+		return nil, Image{}, openFailed(path, err)
 	}
 	m, err := describe(path, file)
 	if err != nil {
@@ -34,6 +34,13 @@ func openImage(path string) (*os.File, Image, error) {
 		return nil, Image{}, err
 	}
 	return file, m, nil
+}
+
+func openFailed(path string, err error) error {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		err = p.Err // the path is told once
+	}
+	return fmt.Errorf("open %s: %w", path, err)
 }
 
 func checkKind(path string, info fs.FileInfo) error {

@@ -42,10 +42,7 @@ func (c *Catalog) Verify(ctx context.Context, path string, progress func(done, t
 	check := ImageCheck{Image: in.Image}
 	file, now, err := openImage(path)
 	if err != nil {
-		check.Lost = check.Blocks
-		if check.Gone = err.Error(); errors.Unwrap(err) != nil {
-			check.Gone = errors.Unwrap(err).Error()
-		}
+		check.Lost, check.Gone = check.Blocks, why(err)
 		return check, nil
 	}
 	defer file.Close()
@@ -72,6 +69,14 @@ func (c *Catalog) Verify(ctx context.Context, path string, progress func(done, t
 	check.Lost = s.counts.unreadable
 	check.Changed = check.Blocks - check.Intact - check.Lost
 	return check, nil
+}
+
+// why returns what openImage says, without the path.
+func why(err error) string {
+	if e, ok := errors.AsType[*ImageError](err); ok {
+		return e.text
+	}
+	return errors.Unwrap(err).Error()
 }
 
 // indexedLayout are the blocks of an index that are inside a file of size
