@@ -27,6 +27,7 @@ type ImageError struct {
 	hint string
 }
 
+// Error returns the path and what is wrong.
 func (e *ImageError) Error() string { return e.Path + ": " + e.text }
 
 // Unwrap returns what kind of error it is.

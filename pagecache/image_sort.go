@@ -3,6 +3,7 @@ package pagecache
 import (
 	"bufio"
 	"container/heap"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -107,7 +108,7 @@ func (s *source) next() (bool, error) {
 		return true, nil
 	}
 	raw, err := s.in.Peek(entrySize)
-	if err == io.EOF && len(raw) == 0 { //nolint:errorlint // bufio returns it as it is
+	if len(raw) == 0 && errors.Is(err, io.EOF) {
 		return false, nil
 	} else if err != nil {
 		return false, fmt.Errorf("read the spool: %w", err)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -554,4 +555,69 @@ func TestFingerprint(t *testing.T) {
 	if a == b || len(a) != 32 || strings.Contains(a, "01000000") {
 		t.Errorf("%s, %s", a, b)
 	}
+}
+
+// TestUnreadableImage uses a file whose beginning the kernel never gives: the
+// memory of a process, where no page is at 0.
+func TestUnreadableImage(t *testing.T) {
+	const path = "/proc/self/mem"
+	file, err := os.Open(path)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer file.Close()
+	if _, err := file.ReadAt(make([]byte, 1), 0); !errors.Is(err, unix.EIO) {
+		t.Skipf("reading address 0: %v", err)
+	}
+	s := &scan{file: file, key: testKey, visitor: func(int) visitor {
+		return func(uint32, *Digest) error { return errors.New("a block that cannot be read") }
+	}}
+	err = s.run(t.Context(), func(emit func(extent) error) error { return emit(extent{0, 3 * lazymig.PageSize}) })
+	if err != nil || s.counts.unreadable != 3 {
+		t.Errorf("%+v, %v", s.counts, err)
+	}
+	page := make([]byte, lazymig.PageSize)
+	images := &Images{images: []*usedImage{{table: tableOf(Digest{1}), file: imageFile{path: path}}}}
+	defer images.Close()
+	for range 2 {
+		if images.Read(Digest{1}, page) {
+			t.Error("a page that cannot be read")
+		}
+	}
+	if s := images.Stats(); s.Failed != 2 || s.Misses != 2 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// tableOf returns a table of one digest, of block 0.
+func tableOf(d Digest) *table {
+	t := newTable(1)
+	t.add(d[:], 0)
+	t.finish()
+	return t
+}
+
+// TestBlockDevice indexes a loop device.
+func TestBlockDevice(t *testing.T) {
+	dir, pages := t.TempDir(), randomPages(1, 20)
+	backing := writeFile(t, filepath.Join(dir, "backing"), pages)
+	out, err := exec.CommandContext(t.Context(), "losetup", "-r", "-f", "--show", backing).Output()
+	if err != nil {
+		t.Skipf("no loop devices: %v", err)
+	}
+	device := strings.TrimSpace(string(out))
+	t.Cleanup(func() {
+		if err := exec.Command("losetup", "-d", device).Run(); err != nil {
+			t.Error(err)
+		}
+	})
+	m := addImage(t, dir, device)
+	if m.Blocks != 20 || m.Size != int64(len(pages)) || m.State() != ImageUnknown {
+		t.Errorf("%+v, %s", m, m.State())
+	}
+	images := openImages(t, dir)
+	if !has(t, images, pageOf(pages, 19)) {
+		t.Error("a page is missing")
+	}
+	images.Close()
 }
