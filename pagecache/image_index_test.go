@@ -178,7 +178,7 @@ func TestDamagedIndexIsLeftOut(t *testing.T) {
 }
 
 // FuzzIndex parses what it is given, both as it is and with sums that fit.
-func FuzzIndex(f *testing.F) {
+func FuzzImageIndex(f *testing.F) {
 	f.Add(indexOf(f, someImage, someEntries))
 	f.Add(indexOf(f, someImage, nil))
 	f.Fuzz(func(t *testing.T, raw []byte) {

@@ -540,7 +540,7 @@ func TestReadersAndWriters(t *testing.T) {
 	}
 }
 
-func TestReadAllocatesNothing(t *testing.T) {
+func TestImagesReadAllocateNothing(t *testing.T) {
 	dir, pages := t.TempDir(), randomPages(1, 50)
 	addImage(t, dir, writeFile(t, filepath.Join(dir, "image"), pages))
 	images := openImages(t, dir)
