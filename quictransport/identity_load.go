@@ -181,6 +181,16 @@ func readKey(path string) (crypto.Signer, error) {
 	return signer, nil
 }
 
+// LoadDomainKey reads the key of page digests alone: the file domain.key, or
+// another with 64 hexadecimal digits that only its owner may read. The error is
+// one of those of LoadIdentity.
+func LoadDomainKey(path string) (key [32]byte, err error) {
+	if key, err = readDomainKey(path); err != nil {
+		return key, fmt.Errorf("load domain key: %w", err)
+	}
+	return key, nil
+}
+
 func readDomainKey(path string) (key [32]byte, err error) {
 	if err := checkMode(path); err != nil {
 		return key, err

@@ -47,6 +47,36 @@ func TestCreateIssueLoad(t *testing.T) {
 	}
 }
 
+func TestLoadDomainKeyAlone(t *testing.T) {
+	dir := newCA(t, time.Now())
+	if err := Issue(dir, "a", time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	id, err := LoadIdentity(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, domainKeyFile)
+	if key, err := LoadDomainKey(path); err != nil || key != id.DomainKey {
+		t.Errorf("%x, %v; want %x", key, err, id.DomainKey)
+	}
+	if err := os.Chmod(path, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadDomainKey(path); !errors.Is(err, ErrPermissions) {
+		t.Errorf("open to others: %v", err)
+	}
+	if err := errors.Join(os.WriteFile(path, []byte("00ff\n"), 0o600), os.Chmod(path, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadDomainKey(path); !errors.Is(err, ErrIdentity) {
+		t.Errorf("too short: %v", err)
+	}
+	if _, err := LoadDomainKey(filepath.Join(dir, "none")); !errors.Is(err, ErrNoIdentity) {
+		t.Errorf("missing: %v", err)
+	}
+}
+
 func TestNothingIsOverwritten(t *testing.T) {
 	ca := newCA(t, time.Now())
 	if err := Issue(ca, "a", time.Hour); err != nil {

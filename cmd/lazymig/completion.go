@@ -61,10 +61,12 @@ func teachFlag(command *cobra.Command, flag *pflag.Flag) error {
 		return command.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
 	}
 	switch name {
-	case "state-dir", "tls-dir", "ram-dir":
+	case "state-dir", "tls-dir", "ram-dir", "cache-dir":
 		return command.MarkFlagDirname(name)
 	case "log-format":
 		return command.RegisterFlagCompletionFunc(name, cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	case "format":
+		return command.RegisterFlagCompletionFunc(name, cobra.FixedCompletions([]string{"auto", "raw", "qcow2"}, cobra.ShellCompDirectiveNoFileComp))
 	case "as":
 		return command.RegisterFlagCompletionFunc(name, cobra.FixedCompletions([]string{"source", "destination", "both"}, cobra.ShellCompDirectiveNoFileComp))
 	case "vmm":

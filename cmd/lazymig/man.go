@@ -41,5 +41,6 @@ func files() [][2]string {
 			"What this host remembers of a VM: the journal of who owns it, logs of engine, keeper and QEMU, and its monitor's socket. " +
 				"Keep the journal across restarts and new versions.",
 		},
+		{defaultCacheDir, "The cache, which can be made again: a directory for each trust domain, with the indexes of images in it."},
 	}
 }

@@ -43,7 +43,7 @@ checks both hosts and changes nothing.`,
 	root.DisableSuggestions = true // finish makes them a hint
 	root.SuggestionsMinimumDistance = 2
 	root.CompletionOptions.DisableDefaultCmd = true // ours has the shells of Debian, and an example
-	root.AddCommand(a.receive(), a.send(), a.cert(), a.doctor(), a.status(), a.cancel(), a.serveMemory(), a.serveUffd())
+	root.AddCommand(a.receive(), a.send(), a.cert(), a.doctor(), a.status(), a.cancel(), a.serveMemory(), a.serveUffd(), a.cache())
 	root.AddCommand(a.demo(), a.bench(), a.version(), a.completion())
 	root.AddCommand(a.engine(), a.keeper(), a.microvm(), a.man()) // hidden
 	teach(root)
