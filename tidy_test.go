@@ -50,7 +50,7 @@ var allowed = map[string][]string{
 		"./internal/vmm", "./internal/vmm/process", "./internal/vmm/qmp", "./internal/vmm/qemu", "golang.org/x/sys/...",
 	},
 	"internal/metrics": {".", "./failover", "./internal/migrate", "github.com/prometheus/client_golang/...", "golang.org/x/net/netutil"},
-	"internal/agent":   {".", "./internal/migrate", "./internal/metrics", "./quictransport", "golang.org/x/sys/..."},
+	"internal/agent":   {".", "./internal/migrate", "./internal/metrics", "./pagecache", "./quictransport", "golang.org/x/sys/..."},
 
 	"examples":          {},
 	"internal/install":  {},

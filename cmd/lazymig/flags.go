@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/lazymig/lazymig/internal/agent"
+	"github.com/lazymig/lazymig/pagecache"
 	"github.com/lazymig/lazymig/quictransport"
 	"github.com/spf13/pflag"
 )
@@ -26,6 +27,9 @@ type sideFlags struct {
 	json      bool
 	logFormat string
 	metrics   string
+	cacheDir  string
+	cacheSize size
+	cacheKey  string
 }
 
 func (f *sideFlags) register(set *pflag.FlagSet) {
@@ -36,6 +40,9 @@ func (f *sideFlags) register(set *pflag.FlagSet) {
 	set.StringVar(&f.peer, "peer", "", "accept only the peer whose certificate has this `NAME`")
 	registerJSON(set, &f.json)
 	set.StringVar(&f.logFormat, "log-format", "text", "write messages and the engine's log as `text|json`")
+	set.StringVar(&f.cacheDir, "cache-dir", "", "ask the cache in `DIR` before the network, and keep there what passes (see lazymig cache)")
+	set.Var(&f.cacheSize, "cache-size", "limit of the cache, such as 8GiB (default 1GiB); without --cache-dir it is in memory and ends with the migration")
+	set.StringVar(&f.cacheKey, "cache-key", "", "take the key of all digests from `FILE`, the same on both sides (default: domain.key of --tls-dir)")
 	set.StringVar(&f.metrics, "metrics", "", "serve Prometheus metrics at `HOST:PORT` for as long as the migration lasts")
 }
 
@@ -77,7 +84,34 @@ func (f *sideFlags) job(kind agent.Kind, flag, address string) (agent.Job, error
 	if f.insecure {
 		job.TLSDir = ""
 	}
-	return job, nil
+	return job, f.cacheJob(&job)
+}
+
+// cacheJob checks the flags of the cache and puts them into the job.
+func (f *sideFlags) cacheJob(job *agent.Job) error {
+	job.CacheDir, job.CacheBytes, job.CacheKey = f.cacheDir, int64(f.cacheSize), f.cacheKey
+	if f.insecure && f.cacheDir != "" && f.cacheKey == "" {
+		return usage("give both sides the same --cache-key FILE; make one by: (umask 077; openssl rand -hex 32 > FILE)",
+			"a cache in a directory needs a key that stays: --insecure-loopback has a new one each time")
+	}
+	if f.cacheSize != 0 && int64(f.cacheSize) < pagecache.MinBytes {
+		return usage("", "invalid --cache-size %s: use %s or more", &f.cacheSize, bytesText(uint64(pagecache.MinBytes)))
+	}
+	for _, path := range []*string{&job.CacheDir, &job.CacheKey} {
+		if *path == "" {
+			continue
+		}
+		var err error
+		if *path, err = filepath.Abs(*path); err != nil {
+			return failed(exitUsage, err, "")
+		}
+	}
+	if f.cacheKey != "" {
+		if _, err := quictransport.LoadDomainKey(f.cacheKey); err != nil {
+			return failed(exitUsage, err, "make a key with: (umask 077; openssl rand -hex 32 > FILE)")
+		}
+	}
+	return nil
 }
 
 func (f *sideFlags) checkLogFormat() error {

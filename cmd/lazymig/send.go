@@ -17,6 +17,9 @@ import (
 const (
 	// defaultReadyTimeout bounds the stop of a guest that cannot move.
 	defaultReadyTimeout = 2 * time.Second
+	// defaultWarmFor bounds warming: a guest of 64 GiB is hashed twice in that
+	// time.
+	defaultWarmFor = 2 * time.Minute
 	// nameTimeout bounds asking a QEMU for its guest's name.
 	nameTimeout = 5 * time.Second
 )
@@ -30,6 +33,10 @@ type sendFlags struct {
 	readyTimeout time.Duration
 	keepRAM      bool
 	dryRun       bool
+	warm         bool
+	warmFor      time.Duration
+	warmRate     size
+	warmCPU      int
 }
 
 func (a *app) send() *cobra.Command {
@@ -70,6 +77,10 @@ stopped and needs a person.`,
 	set.Var(&f.bandwidth, "bandwidth", "limit of the background in bytes per second, such as 500MB or 1GiB")
 	set.DurationVar(&f.readyTimeout, "ready-timeout", defaultReadyTimeout, "let the guest go on here if the destination is not ready `DURATION` after the stop")
 	set.BoolVar(&f.keepRAM, "keep-ram", false, "keep the guest's RAM file on this host after it has moved")
+	set.BoolVar(&f.warm, "warm", false, "while the guest still runs, bring pages that look stable to the cache of the destination")
+	set.DurationVar(&f.warmFor, "warm-for", defaultWarmFor, "warm for `DURATION` at most")
+	set.Var(&f.warmRate, "warm-bandwidth", "limit of warming in bytes per second, such as 100MB")
+	set.IntVar(&f.warmCPU, "warm-cpu", 100, "warm with at most `PERCENT` of one processor, at low priority")
 	set.BoolVar(&f.dryRun, "dry-run", false, "check both hosts, move nothing")
 	require(command, "to")
 	return command
@@ -96,8 +107,22 @@ func (f *sendFlags) job(ctx context.Context) (agent.Job, error) {
 		}
 	}
 	job.QMP, job.MicroVM, job.To, job.Bandwidth = f.qmp, f.microvm, f.to, uint64(f.bandwidth)
+	if job.Warm, err = f.warming(); err != nil {
+		return job, err
+	}
 	job.ReadyTimeout, job.KeepRAM, job.DryRun = f.readyTimeout, f.keepRAM, f.dryRun
 	return job, checkName(job)
+}
+
+// warming checks the flags of warming.
+func (f *sendFlags) warming() (migrate.WarmConfig, error) {
+	if f.warmFor <= 0 || f.warmCPU < 1 || f.warmCPU > 100 {
+		return migrate.WarmConfig{}, usage("", "invalid --warm-for %v or --warm-cpu %d: use more than 0, and 1 to 100", f.warmFor, f.warmCPU)
+	}
+	if !f.warm {
+		return migrate.WarmConfig{}, nil
+	}
+	return migrate.WarmConfig{For: f.warmFor, Bandwidth: uint64(f.warmRate), CPU: float64(f.warmCPU) / 100}, nil
 }
 
 // checkMonitor fails for a path that cannot be a monitor's.

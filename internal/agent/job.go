@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"github.com/lazymig/lazymig/internal/migrate"
 )
 
 // Kind says which side of a migration an engine is.
@@ -26,6 +28,12 @@ type Job struct {
 	Peer     string `json:"peer,omitempty"`
 	// Bandwidth is a limit in bytes per second, 0 for none.
 	Bandwidth uint64 `json:"bandwidth,omitempty"`
+	// CacheDir is the directory of this host's cache, CacheBytes its budget. With
+	// neither there is no cache, with the latter alone it is in memory.
+	CacheDir   string `json:"cache_dir,omitempty"`
+	CacheBytes int64  `json:"cache_bytes,omitempty"`
+	// CacheKey is the file of the key of all digests; empty: that of TLSDir.
+	CacheKey string `json:"cache_key,omitempty"`
 	// LogFormat is "text" or "json", for the log files of engine and keeper.
 	LogFormat string `json:"log_format,omitempty"`
 	// Metrics is the address to serve metrics at, "HOST:PORT", empty for none.
@@ -37,6 +45,8 @@ type Job struct {
 	ReadyTimeout time.Duration `json:"ready_timeout,omitempty"`
 	DryRun       bool          `json:"dry_run,omitempty"`
 	KeepRAM      bool          `json:"keep_ram,omitempty"`
+	// Warm says how to bring pages to the destination's cache.
+	Warm migrate.WarmConfig `json:"warm,omitzero"`
 
 	Listen string   `json:"listen,omitempty"`
 	Args   []string `json:"args,omitempty"`

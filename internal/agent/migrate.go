@@ -3,9 +3,10 @@ package agent
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"time"
 
 	"github.com/lazymig/lazymig/internal/migrate"
-	"github.com/lazymig/lazymig/quictransport"
 )
 
 // Migrate is the Runner that moves guests.
@@ -24,29 +25,29 @@ func Migrate(ctx context.Context, job Job, publish func(kind string, event any))
 		return link.send(spec, spec.Done)
 	}
 	tell := func(e migrate.Event) { publish(e.Event, e) }
+	cache, closeCache, err := openCache(job, identity, func(text string) { tell(migrate.Event{Event: migrate.EventMessage, Time: time.Now(), Message: text}) })
+	if err != nil {
+		return exitFor(exitUsage, err)
+	}
 	var report migrate.Report
 	if job.Kind == KindSend {
 		report, err = migrate.Send(ctx, migrate.SendConfig{
 			QMP: job.QMP, MicroVM: job.MicroVM, To: job.To, VM: job.VM, StateDir: job.StateDir, Identity: identity, Peer: job.Peer,
 			ReadyTimeout: job.ReadyTimeout, Bandwidth: job.Bandwidth, DryRun: job.DryRun, KeepRAM: job.KeepRAM,
-			Report: tell, Keeper: keeper,
+			Cache: cache, Warm: job.Warm, Report: tell, Keeper: keeper,
 		})
 	} else {
 		report, err = migrate.Receive(ctx, migrate.ReceiveConfig{
 			Listen: job.Listen, VM: job.VM, StateDir: job.StateDir, Identity: identity, Peer: job.Peer,
 			Args: job.Args, OOMScoreAdj: job.OOMScoreAdj, FaultWaits: job.Metrics != "", MapCells: job.MapCells,
-			Report: tell, Keeper: keeper,
+			Cache: cache, Report: tell, Keeper: keeper,
 		})
+	}
+	if problem := closeCache(); problem != nil {
+		slog.Warn("closed the cache", "error", problem)
 	}
 	if errors.Is(err, migrate.ErrConfig) {
 		return exitFor(exitUsage, err)
 	}
 	return exitFor(migrate.ExitCode(report, err), err)
-}
-
-func loadIdentity(job Job) (*quictransport.Identity, error) {
-	if job.Insecure {
-		return quictransport.InsecureLoopback()
-	}
-	return quictransport.LoadIdentity(job.TLSDir)
 }

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"runtime"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -55,7 +56,7 @@ func (s *pageServer) serveRecipe(link *quictransport.Link) error {
 	if filter == nil {
 		return nil
 	}
-	if !s.reached(s.ceded, link) {
+	if !s.reached(s.ceded, link) || !s.calmed(link) {
 		return nil
 	}
 	c := &cook{server: s, filter: filter, stop: link.Done(), write: func(b []byte) error {
@@ -70,6 +71,30 @@ func (s *pageServer) serveRecipe(link *quictransport.Link) error {
 	}
 	s.kept()
 	return nil
+}
+
+// calmed waits until the guest's first faults are over, and reports whether
+// anybody still wants to know then. On a long path each of them takes so long
+// that the recipe is worth the processors that it takes from them.
+func (s *pageServer) calmed(link *quictransport.Link) bool {
+	if _, rtt := link.RTT(); rtt > farRTT {
+		return true
+	}
+	select {
+	case <-time.After(stormTime):
+		return true
+	case <-link.Done():
+	case <-s.thawed.Done():
+	}
+	return false
+}
+
+// stepBack gives the calling goroutine a thread that runs only when nothing else
+// wants its processor, and that ends with it.
+func stepBack() {
+	runtime.LockOSThread()
+	idle := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}
+	_ = unix.SchedSetAttr(0, &idle, 0) // it works as well without
 }
 
 // readFilter reads the filter whole; nil if the destination has none.
@@ -203,11 +228,9 @@ func (s *pageServer) chunks() iter.Seq[lazymig.Run] {
 	}
 }
 
-// hash finds out what pages are made of. Its thread ends with it, so nobody
-// else gets one of a low priority.
+// hash finds out what pages are made of.
 func (c *cook) hash(raw <-chan *dish) {
-	runtime.LockOSThread()
-	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), cookNice) // it works as well without
+	stepBack()
 	buffer := make([]byte, chunkPages*lazymig.PageSize)
 	hasher, err := pagecache.NewHasher(c.server.key)
 	for d := range raw {

@@ -57,10 +57,10 @@ const (
 	// recipePages is about how many pages a recipe frame is about: what is hashed
 	// in a millisecond or two.
 	recipePages = wire.MaxRecipeDigests - 2*chunkPages
-	// maxCooks bounds the goroutines that hash a frozen guest, and cookNice is
-	// how much lower than others the priority of their threads is.
+	// maxCooks bounds the goroutines that hash a frozen guest.
 	maxCooks = 16
-	cookNice = 10
+	// farRTT is from which round trip on the recipe comes at once.
+	farRTT = 2 * time.Millisecond
 	// warmEnough is the part of the guest, 1/n, that a walk must find to be worth
 	// another one. warmRest is the least time from one walk to the next, and
 	// warmPause the least pause that keeps to a share of a processor.

@@ -193,6 +193,10 @@ func (s *sender) connect(ctx context.Context) error {
 	s.key = pagecache.Key(s.cfg.Identity.DomainKey)
 	if s.cfg.Identity.Insecure {
 		s.key = pagecache.Key(welcome.DomainKey)
+		if s.cfg.Cache != nil && welcome.DomainKey != s.cfg.Identity.DomainKey {
+			s.message("goes without the cache of this host: the destination has another --cache-key")
+			s.cfg.Cache = nil
+		}
 	}
 	s.attach(link)
 	return nil

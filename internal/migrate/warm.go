@@ -5,10 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"runtime"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/lazymig/lazymig"
 	"github.com/lazymig/lazymig/internal/wire"
@@ -20,11 +17,11 @@ import (
 // guest still runs.
 type WarmConfig struct {
 	// For bounds the time. 0: no warming.
-	For time.Duration
+	For time.Duration `json:"for,omitempty"`
 	// Bandwidth bounds the bytes per second. 0: no bound.
-	Bandwidth uint64
+	Bandwidth uint64 `json:"bandwidth,omitempty"`
 	// CPU bounds the share of one processor, 0 to 1. 0: all of it.
-	CPU float64
+	CPU float64 `json:"cpu,omitempty"`
 }
 
 // warmth is what the source remembers of the pages that it has brought to the
@@ -72,8 +69,7 @@ var errNotWarm = errors.New("the destination has no cache (start its `lazymig re
 // run walks until a walk finds next to nothing new, or the time is over. It
 // returns the number of pages that were pushed.
 func (w *warmer) run(ctx context.Context, told func(walk int, pushed uint64)) (uint64, error) {
-	runtime.LockOSThread() // and ends the thread, which has a low priority
-	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), cookNice)
+	stepBack()
 	ctx, cancel := context.WithTimeout(ctx, w.config.For)
 	defer cancel()
 	for walk := 1; ctx.Err() == nil; walk++ {

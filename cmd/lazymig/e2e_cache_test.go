@@ -1,0 +1,61 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/lazymig/lazymig"
+	"github.com/lazymig/lazymig/bench"
+	"github.com/lazymig/lazymig/bench/guest"
+	"github.com/lazymig/lazymig/bench/link"
+	"github.com/lazymig/lazymig/bench/vm"
+	"github.com/lazymig/lazymig/internal/migrate"
+)
+
+// mostlyCold is a guest of which a tenth is written.
+func mostlyCold() bench.Config {
+	return bench.Config{VM: vm.Config{Guest: guest.Params{MemoryMiB: 600, HotMiB: 60}}, DiskMiB: 64}
+}
+
+// nonZero is the content of a guest's memory in bytes.
+func nonZero(r migrate.Report) float64 {
+	return float64(r.PagesTotal-r.PagesZero-r.PagesDiscarded) * lazymig.PageSize
+}
+
+// TestReturn moves a guest away, lets it change a tenth of its memory, and moves
+// it back: the host that it left has the rest.
+func TestReturn(t *testing.T) {
+	m := newMover(t, mostlyCold())
+	caches := map[link.Side]string{link.HostA: t.TempDir(), link.HostB: t.TempDir()}
+	for i := range 3 {
+		from := m.pair.Source().Side()
+		receive := m.receive("--cache-dir", caches[from.Other()], "--cache-size", "2GiB")
+		send := m.send("--cache-dir", caches[from], "--cache-size", "2GiB")
+		sent, received := send.exits(0), receive.exits(0)
+		m.moved()
+		m.verify()
+		m.describe(sent, received)
+		share := float64(received.BytesReceived) / nonZero(received)
+		t.Logf("move %d: %d pages of the cache; %.1f %% of the non-zero memory on the wire; faults from the cache %+v", i, received.PagesCache, 100*share, received.FaultUS.Cache)
+		if i == 0 && (received.PagesCache > received.PagesTotal/20 || share < 0.8) {
+			t.Errorf("cold: %d pages of the cache", received.PagesCache)
+		}
+		if i > 0 && share > 0.35 {
+			t.Errorf("the guest returned with %.0f %% of its memory on the wire", 100*share)
+		}
+	}
+}
+
+// TestWarm brings what does not change to the destination before the switch.
+func TestWarm(t *testing.T) {
+	m := newMover(t, mostlyCold())
+	receive := m.receive("--cache-size", "2GiB")
+	send := m.send("--warm", "--warm-cpu", "90")
+	sent, received := send.exits(0), receive.exits(0)
+	m.moved()
+	m.verify()
+	m.describe(sent, received)
+	t.Logf("%d pages warmed in %.1f s, %d pages of the cache", sent.PagesWarmed, sent.WarmMS/1000, received.PagesCache)
+	if received.PagesCache < received.PagesTotal/3 {
+		t.Errorf("%d of %d pages came out of the cache", received.PagesCache, received.PagesTotal)
+	}
+}
