@@ -88,6 +88,16 @@ func TestHostileDestination(t *testing.T) {
 			_, _ = l.Demand().Write(wire.Request{Runs: outside()}.Append(nil)) // seen by the other side, if at all
 			return []appender{armed}
 		},
+		"garbage for a filter": func(l *quictransport.Link) []appender {
+			_, _ = l.Recipe().Write(wire.Filter{Size: 40, Data: make([]byte, 40)}.Append(nil)) // seen by the other side, if at all
+			return []appender{armed}
+		},
+		"a filter that grows": func(l *quictransport.Link) []appender {
+			for size := range uint32(3) {
+				_, _ = l.Recipe().Write(wire.Filter{Size: 1000 + size, Data: make([]byte, 400)}.Append(nil)) // seen by the other side, if at all
+			}
+			return []appender{armed}
+		},
 		"garbage for a request": func(l *quictransport.Link) []appender {
 			_, _ = l.Bulk()[0].Write(garbage{}.Append(nil)) // seen by the other side, if at all
 			return []appender{armed}
@@ -212,6 +222,7 @@ func TestHostileSource(t *testing.T) {
 		early []appender       // behind the offer
 		late  []appender       // behind the verdict
 		page  appender         // on a page stream, behind the verdict
+		again appender         // on the recipe stream, again and again
 	}{
 		"another layout":            {offer: &other},
 		"another kind of VMM":       {offer: &alien},
@@ -223,6 +234,9 @@ func TestHostileSource(t *testing.T) {
 		"garbage":                   {late: []appender{garbage{}}},
 		"holes out of range":        {page: wire.Absent{Last: true, Runs: outside()}},
 		"garbage for pages":         {page: garbage{}},
+		"garbage for a recipe":      {again: garbage{}},
+		"recipe out of range":       {again: wire.Recipe{First: 1 << 30, Parts: []wire.RecipePart{{Kind: wire.RecipeZero, Count: 1}}}},
+		"recipe without an end":     {again: wire.Recipe{Parts: []wire.RecipePart{{Kind: wire.RecipeDigest, Count: 1000}}, Digests: make([]byte, 32000)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := m.in(t)
@@ -242,6 +256,9 @@ func TestHostileSource(t *testing.T) {
 			}
 			if x.page != nil {
 				_, _ = l.Bulk()[0].Write(x.page.Append(nil)) // as above
+			}
+			for x.again != nil && l.Err() == nil {
+				_, _ = l.Recipe().Write(x.again.Append(nil)) // as above
 			}
 			receive.exits(1)
 			receive.says("lazymig: error: ")
@@ -296,7 +313,8 @@ func (m *mover) receiveOnLoopback(state string) (receive *side, address string) 
 	}
 	address = m.freePort()
 	line := []string{
-		"receive", "--json", "--listen", address, "--state-dir", state, "--tls-dir", m.tls[link.HostB], "--", program,
+		"receive", "--json", "--listen", address, "--state-dir", state, "--tls-dir", m.tls[link.HostB],
+		"--cache-size", "16MiB", "--", program,
 	}
 	receive = m.runHere(append(line, args[1:]...)...)
 	if !receive.waitFor("it listens", func(e migrate.Event) bool { return strings.HasPrefix(e.Message, "waiting for") }) {
