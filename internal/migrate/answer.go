@@ -68,12 +68,18 @@ func (in *installer) installDemands() error {
 
 // installDemand installs a demand answer whole, or keeps it for the next turn.
 func (in *installer) installDemand(a *answer) error {
-	if a.from != in.link {
+	if a.local {
+		delete(in.shelf.out, a)
+	} else if a.from != in.link {
 		a.release() // of a link that died: the page was asked for again
 		return nil
 	}
+	from := fromDemand
+	if a.local {
+		from = fromCache
+	}
 	for i := 0; i < a.pages.Count(); {
-		n, err := in.apply(a, i, fromDemand)
+		n, err := in.apply(a, i, from)
 		if again(err) {
 			in.stuck = append(in.stuck, a)
 			in.holding = true
@@ -95,6 +101,9 @@ func (in *installer) installBulk() error {
 		select {
 		case w.answer = <-in.bulk:
 			w.next = 0
+			if in.shelf != nil {
+				delete(in.shelf.out, w.answer)
+			}
 		default:
 			return nil
 		}
@@ -294,8 +303,7 @@ func (in *installer) surprise(p lazymig.PageNumber) error {
 // askAhead requests the hot pages that are missing, to be sent at the freeze.
 func (in *installer) askAhead() {
 	ahead := hotRuns(in.hot, func(p lazymig.PageNumber) bool {
-		_, must := in.table.dataOnly[p]
-		return !in.table.known(p) && !in.recipe.knows(p) && !must
+		return !in.table.known(p) && !in.recipe.knows(p) && !in.mustBeData(lazymig.Run{First: p, Count: 1})
 	})
 	for _, run := range ahead.Runs {
 		in.request(run)
@@ -319,7 +327,7 @@ func (in *installer) ask() {
 	}
 	for in.window.Room() >= chunkPages {
 		run, ok := in.linear.Next(chunkPages, in.missing)
-		if !ok || !in.link.prefetch(wanted{run, in.table.mustBeData(run)}) {
+		if !ok || !in.link.prefetch(wanted{run, in.mustBeData(run)}) {
 			return
 		}
 		in.request(run)

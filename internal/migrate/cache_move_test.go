@@ -17,6 +17,8 @@ type mapCache struct {
 	pages map[pagecache.Digest][]byte
 	// forgets says what is in the filter and cannot be read.
 	forgets func(d pagecache.Digest) bool
+	// slow, if it is set, is received from before each Read.
+	slow <-chan struct{}
 }
 
 func newMapCache() *mapCache {
@@ -24,6 +26,9 @@ func newMapCache() *mapCache {
 }
 
 func (c *mapCache) Read(d pagecache.Digest, page []byte) bool {
+	if c.slow != nil {
+		<-c.slow
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	content, ok := c.pages[d]
@@ -32,6 +37,13 @@ func (c *mapCache) Read(d pagecache.Digest, page []byte) bool {
 	}
 	copy(page, content)
 	return true
+}
+
+func (c *mapCache) Peek(d pagecache.Digest, page []byte) (ok, wait bool) {
+	if c.slow != nil {
+		return false, true
+	}
+	return c.Read(d, page), false
 }
 
 func (c *mapCache) Put(d pagecache.Digest, page []byte) {
@@ -218,4 +230,64 @@ func TestMoveDuplicates(t *testing.T) {
 		t.Errorf("%d pages came out of the cache, want about %d", received.PagesCache, count/2)
 	}
 	t.Logf("%d pages of the cache, %d KiB on the wire", received.PagesCache, received.BytesReceived>>10)
+}
+
+// TestMoveHungCache returns to a host whose cache is on storage that hangs: the
+// source is asked for everything.
+func TestMoveHungCache(t *testing.T) {
+	requireVMM(t)
+	const first, count = 4096, 4096
+	from, to := newHost(t), newHost(t)
+	to.identity = newIdentity(t)
+	from.identity = to.identity
+	cache := newMapCache()
+	from.cache = cache
+	from.start(t)
+	t.Cleanup(func() { quit(from); quit(to) })
+	content := randomPages(t, from.ram, first, count)
+	move(t, from, to, nil)
+	hang := make(chan struct{})
+	defer close(hang)
+	cache.slow = hang
+	begun := time.Now()
+	_, received := move(t, to, from, nil)
+	compare(t, from.file(t), content, first)
+	if received.PagesCache != 0 {
+		t.Errorf("%d pages came out of a cache that hangs", received.PagesCache)
+	}
+	t.Logf("it took %v", time.Since(begun).Round(time.Millisecond))
+}
+
+// TestMoveSlowCache returns to a host whose cache is on slow storage.
+func TestMoveSlowCache(t *testing.T) {
+	requireVMM(t)
+	const first, count = 4096, 4096
+	from, to := newHost(t), newHost(t)
+	to.identity = newIdentity(t)
+	from.identity = to.identity
+	cache := newMapCache()
+	from.cache = cache
+	from.start(t)
+	t.Cleanup(func() { quit(from); quit(to) })
+	content := randomPages(t, from.ram, first, count)
+	move(t, from, to, nil)
+	ticks := make(chan struct{})
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		for {
+			time.Sleep(100 * time.Microsecond)
+			select {
+			case ticks <- struct{}{}:
+			case <-stop:
+				return
+			}
+		}
+	}()
+	cache.slow = ticks
+	_, received := move(t, to, from, nil)
+	compare(t, from.file(t), content, first)
+	if received.PagesCache < count/2 {
+		t.Errorf("%d pages came out of the cache", received.PagesCache)
+	}
 }

@@ -149,6 +149,7 @@ func (in *installer) turn() error {
 	if err := in.installBulk(); err != nil {
 		return err
 	}
+	in.loseLookups()
 	in.lookUp()
 	in.ask()
 	return nil
@@ -174,8 +175,12 @@ func (in *installer) demand(p lazymig.PageNumber) {
 	if in.link == nil {
 		return // the next link is asked
 	}
-	_, must := in.table.dataOnly[p]
-	in.link.demand(p, must)
+	in.link.demand(p, in.mustBeData(lazymig.Run{First: p, Count: 1}))
+}
+
+// mustBeData reports whether the source has to send a page of run as data.
+func (in *installer) mustBeData(run lazymig.Run) bool {
+	return in.recipe != nil && in.recipe.gone || in.table.mustBeData(run)
 }
 
 // patience is how long the reader may wait for events: not at all while the
@@ -184,7 +189,7 @@ func (in *installer) patience() time.Duration {
 	switch {
 	case in.holding:
 		return installRetry
-	case in.storming():
+	case in.storming(), in.shelf != nil && len(in.shelf.out) > 0 && len(in.bulk)+len(in.demands) == 0:
 		return stormRecheck
 	case in.current.answer != nil || len(in.bulk) > 0 || len(in.demands) > 0 || len(in.links) > 0:
 		return 0

@@ -72,6 +72,14 @@ const (
 	// maxShelfReaders bounds the goroutines that read the cache for the
 	// background.
 	maxShelfReaders = 8
+	// lookupLimit is how long a lookup of the background may take before the
+	// source is asked: a disk that repeats a read takes a second. urgentLimit is
+	// that for pages that somebody waits for, of which urgentReaders look for
+	// maxUrgent at most: a disk takes ten milliseconds.
+	lookupLimit   = 2 * time.Second
+	urgentLimit   = 50 * time.Millisecond
+	urgentReaders = 4
+	maxUrgent     = 16
 	// eventQueue bounds the events that wait for a session loop. Producers
 	// block on a full queue; all of them are frames of one ordered stream or
 	// happen once.

@@ -16,8 +16,12 @@ import (
 // may be called from any goroutine.
 type PageCache interface {
 	// Read fills page, of PageSize bytes, with the content whose digest is d,
-	// and reports whether it could. What it returns is checked against d.
+	// and reports whether it could. What it returns is checked against d. It
+	// waits for storage, for ever if that hangs.
 	Read(d pagecache.Digest, page []byte) bool
+	// Peek is Read for content that is in this host's memory. wait says that
+	// Read might find more.
+	Peek(d pagecache.Digest, page []byte) (ok, wait bool)
 	// Put offers a page whose digest was checked. It may be dropped.
 	Put(d pagecache.Digest, page []byte)
 	// Filter returns the membership filter of what there is, as the wire has
@@ -35,6 +39,9 @@ type recipe struct {
 	has    bitmap
 	blocks []*[recipeBlock]pagecache.Digest
 	queue  []lazymig.Run // not looked up yet, in the order of the recipe
+	// gone says that the storage of the cache does not answer: everything has
+	// to come as data from now on.
+	gone bool
 }
 
 func newRecipe(pages uint64) *recipe {
@@ -51,6 +58,9 @@ func (r *recipe) digest(p lazymig.PageNumber) *pagecache.Digest {
 
 // learn notes the digests of the pages of run.
 func (r *recipe) learn(run lazymig.Run, digests []byte) {
+	if r.gone {
+		return
+	}
 	for p := run.First; p < run.End(); p++ {
 		block := &r.blocks[p/recipeBlock]
 		if *block == nil {
@@ -129,9 +139,12 @@ func (in *installer) serveWaiting() error {
 // installCached answers a fault on p from the cache, or by the source if the
 // page is not there after all.
 func (in *installer) installCached(p lazymig.PageNumber) error {
-	if !in.cache.Read(*in.recipe.digest(p), in.page) {
-		in.lack(p)
-		in.demand(p)
+	ok, wait := in.cache.Peek(*in.recipe.digest(p), in.page)
+	if !ok {
+		if !wait || !in.lookUpNow(p) {
+			in.lack(p)
+			in.demand(p)
+		}
 		return nil
 	}
 	address, _ := in.spans.address(p)
@@ -152,7 +165,9 @@ func (in *installer) installCached(p lazymig.PageNumber) error {
 // source must send it as data.
 func (in *installer) lack(p lazymig.PageNumber) {
 	in.recipe.has.clear(p)
-	in.table.dataOnly[p] = 0
+	if !in.recipe.gone {
+		in.table.dataOnly[p] = 0
+	}
 }
 
 // learnRef notes a page of an answer that says only what it is made of.
@@ -171,7 +186,7 @@ func (in *installer) learnRef(a *answer, i int) error {
 		a.from.end(fmt.Errorf("%w: a reference for page %d, which must be data", wire.ErrMalformed, p))
 		return nil
 	}
-	if must { // it was asked for before that was known
+	if must || in.recipe.gone { // it was asked for before that was known
 		in.table.dataOnly[p]++
 		return nil
 	}

@@ -4,22 +4,31 @@ import (
 	"context"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/lazymig/lazymig"
 	"github.com/lazymig/lazymig/internal/wire"
 	"github.com/lazymig/lazymig/pagecache"
 )
 
-// shelf looks pages up in the cache for the background, and puts pages there
-// that have arrived. It has goroutines for each and owns the answers that its
-// lookups go out with.
+// shelf looks pages up in the cache where that may have to wait for storage, and
+// puts pages there that have arrived. It has goroutines for each and owns the
+// answers that its lookups go out with.
 type shelf struct {
-	cache   PageCache
-	in      *installer
-	free    chan *answer
-	lookups chan *answer
-	fills   chan *answer
-	wait    sync.WaitGroup
+	cache  PageCache
+	in     *installer
+	slow   lookups // of the background
+	urgent lookups // of pages that somebody waits for
+	fills  chan *answer
+	wait   sync.WaitGroup
+	// out has the answers that are looked for. The installer owns it.
+	out map[*answer]struct{}
+}
+
+// lookups is a queue of lookups, and the answers for more.
+type lookups struct {
+	free, asked chan *answer
+	limit       time.Duration // that one may take
 }
 
 // lookup is what an answer of the shelf was asked for.
@@ -27,38 +36,43 @@ type lookup struct {
 	run     lazymig.Run
 	digests [chunkPages]pagecache.Digest
 	builder *wire.PagesBuilder
+	due     time.Time // when it has taken too long
 }
 
-// startShelf starts the goroutines; they end with ctx.
+// startShelf starts the goroutines; they end with ctx, unless storage hangs.
 func startShelf(ctx context.Context, cache PageCache, in *installer) *shelf {
+	s := &shelf{cache: cache, in: in, fills: make(chan *answer, fillQueue), out: map[*answer]struct{}{}}
 	readers := min(runtime.NumCPU(), maxShelfReaders)
-	s := &shelf{
-		cache: cache, in: in,
-		free: make(chan *answer, 2*readers), lookups: make(chan *answer, 2*readers),
-		fills: make(chan *answer, fillQueue),
-	}
-	for range 2 * readers {
-		s.free <- &answer{local: true, home: s.free, lookup: &lookup{builder: wire.NewPagesBuilder()}}
-	}
-	for range readers {
-		s.wait.Go(func() { s.serveLookups(ctx) })
-	}
+	s.slow = s.start(ctx, readers, 2*readers, in.bulk, lookupLimit)
+	s.urgent = s.start(ctx, urgentReaders, maxUrgent, in.demands, urgentLimit)
 	s.wait.Go(func() { s.serveFills(ctx) })
 	return s
 }
 
-func (s *shelf) serveLookups(ctx context.Context) {
+// start starts goroutines that look up for out, with so many answers.
+func (s *shelf) start(ctx context.Context, readers, answers int, out chan<- *answer, limit time.Duration) lookups {
+	l := lookups{free: make(chan *answer, answers), asked: make(chan *answer, answers), limit: limit}
+	for range answers {
+		l.free <- &answer{local: true, home: l.free, lookup: &lookup{builder: wire.NewPagesBuilder()}}
+	}
+	for range readers {
+		go s.serveLookups(ctx, l.asked, out) // not waited for: it may hang with the storage
+	}
+	return l
+}
+
+func (s *shelf) serveLookups(ctx context.Context, asked <-chan *answer, out chan<- *answer) {
 	for {
 		var a *answer
 		select {
-		case a = <-s.lookups:
+		case a = <-asked:
 		case <-ctx.Done():
 			return
 		}
 		a.lookup.read(s.cache)
 		a.pages, _ = a.lookup.builder.Pages() // we have just built it
 		select {
-		case s.in.bulk <- a:
+		case out <- a:
 			s.in.reader.Wakeup()
 		case <-ctx.Done():
 			return
@@ -125,16 +139,60 @@ func (in *installer) lookUp() {
 		return
 	}
 	want := func(p lazymig.PageNumber) bool { return in.recipe.has.has(p) && !in.table.known(p) }
-	for len(in.shelf.free) > 0 && len(in.recipe.queue) > 0 {
+	for len(in.shelf.slow.free) > 0 && len(in.recipe.queue) > 0 {
 		run, ok := in.recipe.next(chunkPages, want)
 		if !ok {
 			return
 		}
-		a := <-in.shelf.free
-		a.lookup.run = run
-		for i := range run.Count {
-			a.lookup.digests[i] = *in.recipe.digest(run.First + lazymig.PageNumber(i))
+		in.shelf.ask(&in.shelf.slow, run, in.recipe)
+	}
+}
+
+// lookUpNow looks for a page that somebody waits for, unless too many are.
+func (in *installer) lookUpNow(p lazymig.PageNumber) bool {
+	if len(in.shelf.urgent.free) == 0 {
+		return false
+	}
+	in.shelf.ask(&in.shelf.urgent, lazymig.Run{First: p, Count: 1}, in.recipe)
+	return true
+}
+
+// ask looks for the pages of run. There must be a free answer.
+func (s *shelf) ask(l *lookups, run lazymig.Run, r *recipe) {
+	a := <-l.free
+	a.lookup.run, a.lookup.due = run, time.Now().Add(l.limit)
+	for i := range run.Count {
+		a.lookup.digests[i] = *r.digest(run.First + lazymig.PageNumber(i))
+	}
+	s.out[a] = struct{}{}
+	l.asked <- a
+}
+
+// loseLookups gives up those that take too long: the source has the pages. When
+// all readers of the background hang, the whole cache is given up.
+func (in *installer) loseLookups() {
+	if in.shelf == nil || len(in.shelf.out) == 0 {
+		return
+	}
+	now := time.Now()
+	for a := range in.shelf.out {
+		if now.Before(a.lookup.due) {
+			continue
 		}
-		in.shelf.lookups <- a
+		delete(in.shelf.out, a)
+		for p := a.lookup.run.First; p < a.lookup.run.End(); p++ {
+			if in.table.known(p) {
+				continue
+			}
+			in.lack(p)
+			if _, waits := in.table.demanded[p]; waits {
+				in.demand(p)
+			}
+		}
+		if a.home == in.shelf.slow.free && len(in.shelf.slow.free) == 0 && !in.recipe.gone {
+			in.message("the storage of the cache does not answer: goes on without the cache")
+			in.recipe.gone, in.recipe.queue = true, nil
+			in.recipe.has.reset()
+		}
 	}
 }
