@@ -38,7 +38,10 @@ func openFile(path string) (storage, error) {
 
 // openMemory makes a file that has no name and is in memory.
 func openMemory(name string) (storage, error) {
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_NOEXEC_SEAL)
+	if errors.Is(err, unix.EINVAL) { // before Linux 6.3
+		fd, err = unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("create page cache in memory: %w", err)
 	}
