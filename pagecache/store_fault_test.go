@@ -100,7 +100,7 @@ func TestBitFlips(t *testing.T) {
 }
 
 func TestBitFlipInHeader(t *testing.T) {
-	for at := range 28 {
+	for at := range 36 {
 		cfg, p := filled(t)
 		edit(t, path(t, cfg, indexName), func(b []byte) []byte { b[at] ^= 4; return b })
 		if st := survives(t, cfg, p, 0); st.Hits != 0 {

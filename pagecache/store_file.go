@@ -114,12 +114,14 @@ func acquireLock(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock cache directory: %w", err)
 	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	// One of the open file, not of the process: a second Open of this process
+	// is refused too. And whether it is held can be asked without taking it.
+	err = unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK})
 	if err == nil {
 		writeHolder(f)
 		return f, nil
 	}
-	if errors.Is(err, unix.EWOULDBLOCK) {
+	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
 		err = &LockedError{Dir: dir, PID: lockHolder(f)}
 	} else {
 		err = fmt.Errorf("lock cache directory %s: %w", dir, err)
