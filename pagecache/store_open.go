@@ -61,16 +61,12 @@ func (s *Store) open(cfg Config) error {
 	if err := s.openFiles(cfg.Dir, of); err != nil {
 		return err
 	}
-	fresh, err := s.prepareIndex(of, cfg.Bytes)
+	fresh, err := s.prepareIndex(of, cfg)
 	if err != nil {
 		return err
 	}
 	if err := s.prepareArena(fresh); err != nil {
 		return err
-	}
-	length := recordOffset(s.slots)
-	if err := s.index.Allocate(0, length); err != nil {
-		return &SpaceError{Dir: cfg.Dir, Bytes: length, err: err}
 	}
 	for i := range s.shards {
 		s.shards[i].init(uint32(s.slots / shardCount))
@@ -110,31 +106,32 @@ func (s *Store) openFiles(dir string, of fingerprint) (err error) {
 
 // prepareIndex finds out how many slots there are, and brings the index to its
 // length. It is made anew if it has none of our headers.
-func (s *Store) prepareIndex(of fingerprint, budget int64) (fresh bool, err error) {
+func (s *Store) prepareIndex(of fingerprint, cfg Config) (fresh bool, err error) {
 	had, ok := readIndexHeader(s.index, of)
 	switch {
-	case budget != 0:
-		s.slots = slotsIn(budget)
+	case cfg.Bytes != 0:
+		s.slots = slotsIn(cfg.Bytes)
 	case ok:
 		s.slots = had
 	default:
 		s.slots = slotsIn(DefaultBytes)
 	}
+	length, keep := recordOffset(s.slots), recordOffset(min(had, s.slots))
 	if !ok {
-		if err := s.index.Truncate(0); err != nil {
-			return false, fmt.Errorf("empty the index of the page cache: %w", err)
+		keep = 0
+	}
+	if size, err := s.index.Size(); err != nil || size > keep {
+		if err := s.index.Truncate(keep); err != nil {
+			return false, fmt.Errorf("shorten the index of the page cache: %w", err)
 		}
+	}
+	if err := s.index.Allocate(0, length); err != nil {
+		return false, &SpaceError{Dir: cfg.Dir, Bytes: length, err: err}
 	}
 	if had != s.slots || !ok {
 		if _, err := s.index.WriteAt(appendHeader(nil, of, s.slots), 0); err != nil {
 			return false, fmt.Errorf("write the index of the page cache: %w", err)
 		}
-	}
-	if size, err := s.index.Size(); err == nil && size <= recordOffset(s.slots) {
-		return !ok, nil
-	}
-	if err := s.index.Truncate(recordOffset(s.slots)); err != nil {
-		return false, fmt.Errorf("shorten the index of the page cache: %w", err)
 	}
 	return !ok, nil
 }
