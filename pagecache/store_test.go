@@ -393,3 +393,40 @@ func TestReadersBesideEviction(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 }
+
+// TestCloseBesideUse closes a store that others are using: their reads miss and
+// their puts fail from then on, and the directory is free.
+func TestCloseBesideUse(t *testing.T) {
+	cfg := Config{Dir: t.TempDir(), Bytes: MinBytes}
+	for range repeats(10, 200) {
+		s := openStore(t, cfg)
+		newPages(t, cfg.Key).put(t, s, 0)
+		var users sync.WaitGroup
+		for w := range uint64(4) {
+			users.Go(func() {
+				p, got := newPages(t, Key{}), make([]byte, lazymig.PageSize)
+				for i := w; ; i++ {
+					want, d := p.make(i % 300)
+					if s.Read(d, got) && string(got) != string(want) {
+						t.Errorf("page %d is wrong", i)
+					}
+					if err := s.Put(d, want); errors.Is(err, os.ErrClosed) {
+						return
+					} else if err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		if _, _, err := s.Verify(t.Context()); err != nil {
+			t.Error(err)
+		}
+		closeStore(t, s)
+		users.Wait()
+	}
+	s := openStore(t, cfg)
+	if checked, bad, err := s.Verify(t.Context()); checked == 0 || bad != 0 || err != nil {
+		t.Errorf("%d checked, %d bad, %v", checked, bad, err)
+	}
+}
