@@ -1,14 +1,16 @@
 package pagecache
 
 import (
+	"bytes"
 	"encoding/binary"
 	"hash/crc32"
+	"io"
 )
 
 // The index file is a header page and then one record for each slot of the
 // arena, in order:
 //
-//	header  magic 8 | fingerprint of the key 16 | CRC-32C of both 4 | zeros
+//	header  magic 8 | fingerprint of the key 16 | slots 8 | CRC-32C of these 4 | zeros
 //	record  digest 32 | CRC-32C of slot number and digest 4
 //
 // A record of zeros is an empty slot. The check finds torn and foreign records;
@@ -25,10 +27,24 @@ type fingerprint [16]byte
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-func appendHeader(b []byte, of fingerprint) []byte {
+func appendHeader(b []byte, of fingerprint, slots uint64) []byte {
 	b = append(b, magic...)
 	b = append(b, of[:]...)
+	b = binary.LittleEndian.AppendUint64(b, slots)
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+// readIndexHeader returns the number of slots in the header of an index for
+// this key. ok is false if f has none.
+func readIndexHeader(f io.ReaderAt, of fingerprint) (slots uint64, ok bool) {
+	const at = len(magic) + len(of)
+	b := make([]byte, at+8+4)
+	if _, err := f.ReadAt(b, 0); err != nil {
+		return 0, false
+	}
+	slots = binary.LittleEndian.Uint64(b[at:])
+	return slots, slots >= shardCount && slots <= slotsIn(MaxBytes) && slots%shardCount == 0 &&
+		bytes.Equal(b, appendHeader(nil, of, slots))
 }
 
 // recordCheck is the check of a record. The slot number goes in first, so that

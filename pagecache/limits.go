@@ -61,6 +61,8 @@ const (
 	// blockRecords is how many records of the index are read at once: 1.1 MiB,
 	// where disks give their full rate.
 	blockRecords = 32 << 10
+	// statBlock is the unit in which stat(2) counts the room of a file, in bytes.
+	statBlock = 512
 	// maxPID bounds the text that is read from the lock file, in bytes.
 	maxPID = 20
 )

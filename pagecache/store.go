@@ -20,8 +20,8 @@ type Config struct {
 	// and end with the Store.
 	Dir string
 	// Bytes is the budget: pages, index and tables in memory together, at
-	// least MinBytes. 0 means DefaultBytes. A Store that was larger before
-	// loses what no longer fits.
+	// least MinBytes. 0 means what the directory had last, or DefaultBytes. A
+	// Store that was larger before loses what no longer fits.
 	Bytes int64
 	// Key is that of the trust domain. Pages of other domains in the same
 	// directory are neither seen nor touched.
@@ -29,18 +29,15 @@ type Config struct {
 }
 
 func (c *Config) validate() error {
-	if c.Bytes == 0 {
-		c.Bytes = DefaultBytes
-	}
-	if c.Bytes < MinBytes || c.Bytes > MaxBytes {
+	if c.Bytes != 0 && (c.Bytes < MinBytes || c.Bytes > MaxBytes) {
 		return fmt.Errorf("%w: a budget of %d bytes is not between %d and %d", ErrConfig, c.Bytes, MinBytes, MaxBytes)
 	}
 	return nil
 }
 
-// slots is how many pages the budget has room for, a multiple of shardCount.
-func (c *Config) slots() uint64 {
-	n := uint64(c.Bytes-headerSize) / SlotBytes
+// slotsIn is how many pages a budget has room for, a multiple of shardCount.
+func slotsIn(budget int64) uint64 {
+	n := uint64(budget-headerSize) / SlotBytes
 	return n - n%shardCount
 }
 
@@ -78,16 +75,12 @@ func Open(cfg Config) (*Store, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	hasher, err := NewHasher(cfg.Key)
-	if err != nil {
+	if _, err := NewHasher(cfg.Key); err != nil {
 		return nil, err
 	}
-	s := &Store{key: cfg.Key, slots: cfg.slots()}
+	s := &Store{key: cfg.Key}
 	s.workers.New = func() any { return s.newWorker() }
-	for i := range s.shards {
-		s.shards[i].init(uint32(s.slots / shardCount))
-	}
-	if err := s.open(cfg.Dir, hasher.fingerprint()); err != nil {
+	if err := s.open(cfg); err != nil {
 		return nil, errors.Join(err, s.closeFiles())
 	}
 	return s, nil

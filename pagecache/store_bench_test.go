@@ -6,7 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -67,6 +69,52 @@ func BenchmarkRead(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+// BenchmarkReadBesidePuts reads while a writer puts pages as fast as it can, and
+// says how long single hits take.
+func BenchmarkReadBesidePuts(b *testing.B) {
+	for name, dir := range places(b) {
+		b.Run(name, func(b *testing.B) {
+			s := openStore(b, Config{Dir: dir, Bytes: 64 << 20})
+			p := newPages(b, Key{})
+			digests := make([]Digest, 1000)
+			for i := range digests {
+				digests[i] = p.put(b, s, uint64(i))
+			}
+			stop := make(chan struct{})
+			var writer sync.WaitGroup
+			writer.Go(func() {
+				page, d := newPages(b, Key{}).make(1)
+				for i := uint64(1); ; i++ {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					binary.LittleEndian.PutUint64(d[:], i*0x9e3779b97f4a7c15)
+					if err := s.Put(d, page); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+			page, hits := make([]byte, lazymig.PageSize), make([]time.Duration, 0, 1<<20)
+			for i := 0; b.Loop(); i++ {
+				start := time.Now()
+				if s.Read(digests[i*7919%len(digests)], page) && len(hits) < cap(hits) {
+					hits = append(hits, time.Since(start))
+				}
+			}
+			close(stop)
+			writer.Wait()
+			slices.Sort(hits)
+			for _, percent := range []int{50, 99} {
+				b.ReportMetric(float64(hits[len(hits)*percent/100].Nanoseconds()), "p"+strconv.Itoa(percent)+"-ns")
+			}
+			b.ReportMetric(100*float64(len(hits))/float64(min(b.N, cap(hits))), "%hits")
+		})
 	}
 }
 

@@ -100,7 +100,7 @@ func TestBitFlips(t *testing.T) {
 }
 
 func TestBitFlipInHeader(t *testing.T) {
-	for at := range 28 {
+	for at := range 36 {
 		cfg, p := filled(t)
 		edit(t, path(t, cfg, indexName), func(b []byte) []byte { b[at] ^= 4; return b })
 		if st := survives(t, cfg, p, 0); st.Hits != 0 {
@@ -344,8 +344,14 @@ func TestFullDisk(t *testing.T) {
 	if _, ok := errors.AsType[*SpaceError](err); !ok {
 		t.Errorf("no room for the index: %v", err)
 	}
-	if s = openStore(t, cfg); s.Stats().Pages != st.Pages {
-		t.Errorf("%d pages, %d after the others", st.Pages, s.Stats().Pages)
+	// One that cannot become larger stays as it is.
+	larger := cfg
+	larger.Bytes = 1 << 30
+	if _, err := Open(larger); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("no room for a larger index: %v", err)
+	}
+	if s = openStore(t, Config{Dir: dir}); s.Stats().Pages != st.Pages || s.Stats().Slots != st.Slots {
+		t.Errorf("%+v, after the others %+v", st, s.Stats())
 	}
 }
 

@@ -38,7 +38,10 @@ func openFile(path string) (storage, error) {
 
 // openMemory makes a file that has no name and is in memory.
 func openMemory(name string) (storage, error) {
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_NOEXEC_SEAL)
+	if errors.Is(err, unix.EINVAL) { // before Linux 6.3
+		fd, err = unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("create page cache in memory: %w", err)
 	}
@@ -111,12 +114,14 @@ func acquireLock(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock cache directory: %w", err)
 	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	// One of the open file, not of the process: a second Open of this process
+	// is refused too. And whether it is held can be asked without taking it.
+	err = unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK})
 	if err == nil {
 		writeHolder(f)
 		return f, nil
 	}
-	if errors.Is(err, unix.EWOULDBLOCK) {
+	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
 		err = &LockedError{Dir: dir, PID: lockHolder(f)}
 	} else {
 		err = fmt.Errorf("lock cache directory %s: %w", dir, err)

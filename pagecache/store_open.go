@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/zeebo/blake3"
+
 	"github.com/lazymig/lazymig"
 )
 
@@ -47,35 +49,34 @@ func (e *SpaceError) Hint() string { return "free some space, or give the cache 
 // Unwrap returns the error of the system.
 func (e *SpaceError) Unwrap() error { return e.err }
 
-// fingerprint names the key of the hasher.
-func (h *Hasher) fingerprint() fingerprint {
-	// No page has this length, so its digest is none of a page.
-	h.Sum([]byte("fingerprint of the key"), h.sum[:])
-	return fingerprint(h.sum[:len(fingerprint{})])
+// newFingerprint returns the name of a key's domain.
+func newFingerprint(k Key) (f fingerprint) {
+	blake3.DeriveKey("lazymig page cache: fingerprint of a domain key, v1", k[:], f[:])
+	return f
 }
 
 // open opens or makes the files, and reads the index.
-func (s *Store) open(dir string, of fingerprint) error {
-	if err := s.openFiles(dir, of); err != nil {
+func (s *Store) open(cfg Config) error {
+	of := newFingerprint(cfg.Key)
+	if err := s.openFiles(cfg.Dir, of); err != nil {
 		return err
 	}
-	fresh, err := s.prepareIndex(of)
+	fresh, err := s.prepareIndex(of, cfg)
 	if err != nil {
 		return err
 	}
 	if err := s.prepareArena(fresh); err != nil {
 		return err
 	}
-	length := recordOffset(s.slots)
-	if err := s.index.Allocate(0, length); err != nil {
-		return &SpaceError{Dir: dir, Bytes: length, err: err}
+	for i := range s.shards {
+		s.shards[i].init(uint32(s.slots / shardCount))
 	}
 	s.load()
 	if s.grown.Load() > 0 {
 		return nil
 	}
 	if err := s.grow(0); err != nil {
-		return &SpaceError{Dir: dir, Bytes: growSlots * lazymig.PageSize, err: err}
+		return &SpaceError{Dir: cfg.Dir, Bytes: growSlots * lazymig.PageSize, err: err}
 	}
 	return nil
 }
@@ -103,27 +104,36 @@ func (s *Store) openFiles(dir string, of fingerprint) (err error) {
 	return nil
 }
 
-// prepareIndex brings the index to its length. It is made anew if it has none of
-// our headers.
-func (s *Store) prepareIndex(of fingerprint) (fresh bool, err error) {
-	want := appendHeader(nil, of)
-	have := make([]byte, len(want))
-	if _, err := s.index.ReadAt(have, 0); err != nil || string(have) != string(want) {
-		fresh = true
-		if err := s.index.Truncate(0); err != nil {
-			return false, fmt.Errorf("empty the index of the page cache: %w", err)
+// prepareIndex finds out how many slots there are, and brings the index to its
+// length. It is made anew if it has none of our headers.
+func (s *Store) prepareIndex(of fingerprint, cfg Config) (fresh bool, err error) {
+	had, ok := readIndexHeader(s.index, of)
+	switch {
+	case cfg.Bytes != 0:
+		s.slots = slotsIn(cfg.Bytes)
+	case ok:
+		s.slots = had
+	default:
+		s.slots = slotsIn(DefaultBytes)
+	}
+	length, keep := recordOffset(s.slots), recordOffset(min(had, s.slots))
+	if !ok {
+		keep = 0
+	}
+	if size, err := s.index.Size(); err != nil || size > keep {
+		if err := s.index.Truncate(keep); err != nil {
+			return false, fmt.Errorf("shorten the index of the page cache: %w", err)
 		}
-		if _, err := s.index.WriteAt(want, 0); err != nil {
+	}
+	if err := s.index.Allocate(0, length); err != nil {
+		return false, &SpaceError{Dir: cfg.Dir, Bytes: length, err: err}
+	}
+	if had != s.slots || !ok {
+		if _, err := s.index.WriteAt(appendHeader(nil, of, s.slots), 0); err != nil {
 			return false, fmt.Errorf("write the index of the page cache: %w", err)
 		}
 	}
-	if size, err := s.index.Size(); err == nil && size <= recordOffset(s.slots) {
-		return fresh, nil
-	}
-	if err := s.index.Truncate(recordOffset(s.slots)); err != nil {
-		return false, fmt.Errorf("shorten the index of the page cache: %w", err)
-	}
-	return fresh, nil
+	return !ok, nil
 }
 
 // prepareArena cuts off what is behind the last slot, or everything.

@@ -147,6 +147,60 @@ func TestResize(t *testing.T) {
 	}
 }
 
+// TestKeepsSize opens a cache without saying how large it is to be.
+func TestKeepsSize(t *testing.T) {
+	cfg := Config{Dir: t.TempDir(), Bytes: 16 << 20}
+	s := openStore(t, cfg)
+	want := s.Stats().Slots
+	newPages(t, cfg.Key).put(t, s, 1)
+	closeStore(t, s)
+	s = openStore(t, Config{Dir: cfg.Dir})
+	if st := s.Stats(); st.Slots != want || st.Pages != 1 {
+		t.Errorf("had %d slots, %+v", want, st)
+	}
+	closeStore(t, s)
+	if s = openStore(t, Config{}); s.Stats().Slots != slotsIn(DefaultBytes) {
+		t.Errorf("a new one: %+v", s.Stats())
+	}
+}
+
+// TestInspect looks at a directory without a store, at one in use, and at one
+// that was left behind.
+func TestInspect(t *testing.T) {
+	cfg := Config{Dir: t.TempDir(), Bytes: 4 << 20, Key: Key{1}}
+	check := func(key Key, want Usage) {
+		t.Helper()
+		got, err := Inspect(cfg.Dir, key)
+		if want.Bytes != 0 && got.Bytes >= want.Bytes && got.Bytes <= uint64(cfg.Bytes) {
+			got.Bytes = want.Bytes
+		}
+		if got != want || err != nil {
+			t.Errorf("%+v, %v; want %+v", got, err, want)
+		}
+	}
+	check(cfg.Key, Usage{})
+	s, p := openStore(t, cfg), newPages(t, cfg.Key)
+	for i := range uint64(500) {
+		p.put(t, s, i)
+	}
+	want := Usage{Pages: 500, Slots: s.Stats().Slots, Bytes: 500 * lazymig.PageSize, Locked: true, PID: os.Getpid()}
+	check(cfg.Key, want)
+	check(Key{2}, Usage{Locked: true, PID: os.Getpid()})
+	var locked *LockedError
+	if _, err := Open(cfg); !errors.As(err, &locked) || locked.PID != os.Getpid() || locked.Dir != cfg.Dir {
+		t.Errorf("opened twice: %v", err)
+	}
+	closeStore(t, s)
+	want.Locked, want.PID = false, 0
+	check(cfg.Key, want)
+	edit(t, path(t, cfg, arenaName), func(b []byte) []byte { return b[:100*lazymig.PageSize] })
+	want.Pages, want.Bytes = 100, 100*lazymig.PageSize
+	check(cfg.Key, want)
+	edit(t, path(t, cfg, indexName), func(b []byte) []byte { b[0] ^= 1; return b })
+	want.Pages, want.Slots = 0, 0
+	check(cfg.Key, want)
+}
+
 // TestDomains has two keys in one directory.
 func TestDomains(t *testing.T) {
 	dir := t.TempDir()
@@ -337,5 +391,42 @@ func TestReadersBesideEviction(t *testing.T) {
 	t.Logf("%+v", st)
 	if st.Hits == 0 || st.Evicted == 0 || st.Pages != st.Slots || st.ReadErrors+st.WriteErrors != 0 {
 		t.Errorf("%+v", st)
+	}
+}
+
+// TestCloseBesideUse closes a store that others are using: their reads miss and
+// their puts fail from then on, and the directory is free.
+func TestCloseBesideUse(t *testing.T) {
+	cfg := Config{Dir: t.TempDir(), Bytes: MinBytes}
+	for range repeats(10, 200) {
+		s := openStore(t, cfg)
+		newPages(t, cfg.Key).put(t, s, 0)
+		var users sync.WaitGroup
+		for w := range uint64(4) {
+			users.Go(func() {
+				p, got := newPages(t, Key{}), make([]byte, lazymig.PageSize)
+				for i := w; ; i++ {
+					want, d := p.make(i % 300)
+					if s.Read(d, got) && string(got) != string(want) {
+						t.Errorf("page %d is wrong", i)
+					}
+					if err := s.Put(d, want); errors.Is(err, os.ErrClosed) {
+						return
+					} else if err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		if _, _, err := s.Verify(t.Context()); err != nil {
+			t.Error(err)
+		}
+		closeStore(t, s)
+		users.Wait()
+	}
+	s := openStore(t, cfg)
+	if checked, bad, err := s.Verify(t.Context()); checked == 0 || bad != 0 || err != nil {
+		t.Errorf("%d checked, %d bad, %v", checked, bad, err)
 	}
 }
