@@ -110,6 +110,8 @@ func (a *app) tellVerified(check pagecache.ImageCheck, asJSON bool) error {
 		}{"image", check})
 	case check.Gone != "":
 		fmt.Fprintf(a.out, "%s: gone: %s\n", name, check.Gone)
+	case check.Blocks == 0:
+		fmt.Fprintf(a.out, "%s: it has no blocks that are indexed\n", name)
 	case check.Intact == check.Blocks:
 		fmt.Fprintf(a.out, "%s: all %d blocks are as they were\n", name, check.Blocks)
 	default:
