@@ -46,6 +46,7 @@ func slotsIn(budget int64) uint64 {
 // has happened to the files. All methods are safe for any number of goroutines.
 type Store struct {
 	arena, index storage
+	inMemory     bool     // both
 	lock         *os.File // nil without a directory
 	slots        uint64
 	shards       [shardCount]shard

@@ -11,6 +11,8 @@ import (
 	"github.com/zeebo/blake3"
 
 	"github.com/lazymig/lazymig"
+
+	"golang.org/x/sys/unix"
 )
 
 // The directory of a cache:
@@ -83,6 +85,7 @@ func (s *Store) open(cfg Config) error {
 
 func (s *Store) openFiles(dir string, of fingerprint) (err error) {
 	if dir == "" {
+		s.inMemory = true
 		if s.arena, err = openMemory("lazymig-" + arenaName); err == nil {
 			s.index, err = openMemory("lazymig-" + indexName)
 		}
@@ -101,6 +104,8 @@ func (s *Store) openFiles(dir string, of fingerprint) (err error) {
 	if err != nil {
 		return fmt.Errorf("open page cache: %w", err)
 	}
+	var at unix.Statfs_t
+	s.inMemory = unix.Statfs(domain, &at) == nil && at.Type == unix.TMPFS_MAGIC
 	return nil
 }
 
