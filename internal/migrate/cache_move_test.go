@@ -274,9 +274,10 @@ func TestMoveSlowCache(t *testing.T) {
 	ticks := make(chan struct{})
 	stop := make(chan struct{})
 	defer close(stop)
+	pace := time.NewTicker(100 * time.Microsecond)
+	defer pace.Stop()
 	go func() {
-		for {
-			time.Sleep(100 * time.Microsecond)
+		for range pace.C {
 			select {
 			case ticks <- struct{}{}:
 			case <-stop:
