@@ -277,11 +277,18 @@ func TestMoveSlowCache(t *testing.T) {
 	pace := time.NewTicker(100 * time.Microsecond)
 	defer pace.Stop()
 	go func() {
-		for range pace.C {
-			select {
-			case ticks <- struct{}{}:
-			case <-stop:
-				return
+		for {
+			for _, next := range []chan<- struct{}{nil, ticks} {
+				var tick <-chan time.Time
+				if next == nil {
+					tick = pace.C
+				}
+				select {
+				case <-tick:
+				case next <- struct{}{}:
+				case <-stop:
+					return
+				}
 			}
 		}
 	}()
