@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lazymig/lazymig/bench/leftover"
+	"github.com/lazymig/lazymig/bench/metal"
 )
 
 // Values of Setting.RAM.
@@ -28,6 +29,9 @@ type Config struct {
 	Runs []Run
 	// Budget bounds the time: no run begins after it. Default: no bound.
 	Budget time.Duration
+	// Hosts are two machines between which the guests move. Default: namespaces
+	// of this one, which need root.
+	Hosts *metal.Hosts
 	// Environment is put into the records.
 	Environment Environment
 	// Begun and Ended are called around each run, Skipped for each run that the
@@ -54,11 +58,13 @@ var ErrBudget = errors.New("the time for measurements is over")
 // each. A failed run is recorded and the next one follows; the error is of the
 // harness itself. It needs root.
 func Measure(ctx context.Context, config Config) error {
-	if os.Geteuid() != 0 {
-		return &NeedsRootError{}
-	}
-	if err := leftover.Sweep(ctx); err != nil {
-		return err
+	if config.Hosts == nil {
+		if os.Geteuid() != 0 {
+			return &NeedsRootError{}
+		}
+		if err := leftover.Sweep(ctx); err != nil {
+			return err
+		}
 	}
 	have, err := made(config.Out)
 	if err != nil {
@@ -72,6 +78,11 @@ func Measure(ctx context.Context, config Config) error {
 		}
 		if config.Budget > 0 && time.Since(began) > config.Budget {
 			return fmt.Errorf("%w: %d of %d runs are left", ErrBudget, len(config.Runs)-i, len(config.Runs))
+		}
+		if config.Hosts != nil { // one of them may have been lost in the run before
+			if err := config.Hosts.Connect(ctx); err != nil {
+				return err
+			}
 		}
 		tell(config.Begun, i+1, len(config.Runs), next)
 		record := one(ctx, config, next)
@@ -102,6 +113,9 @@ func one(ctx context.Context, config Config, next Run) Record {
 		Environment: config.Environment, Outcome: Verified,
 	}
 	record.Environment.LoadStart = load()
+	if config.Hosts != nil {
+		record.Environment.LoadStart = config.Hosts.Load()
+	}
 	r := &run{config: config, setting: next.Setting, record: &record}
 	if err := r.measure(ctx); err != nil {
 		record.Outcome, record.Error = Failed, err.Error()
