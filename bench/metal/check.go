@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 )
 
 // CheckError is a machine on which guests cannot move.
@@ -35,6 +36,11 @@ func (e *AddressError) Unwrap() error { return e.err }
 // Hint says how to name it.
 func (e *AddressError) Hint() string { return "name it: " + e.Host + "=ADDRESS" }
 
+// problem returns the check's error for one of a call, which names the machine.
+func (r *Remote) problem(err error, hint string) error {
+	return &CheckError{r.name, strings.TrimPrefix(err.Error(), r.name+": "), hint}
+}
+
 // check finds what a machine lacks.
 func (h *Hosts) check(r *Remote) error {
 	f := r.facts
@@ -64,18 +70,18 @@ func (h *Hosts) checkWay() (err error) {
 	for i, r := range h.remotes {
 		other := h.remotes[1-i]
 		if err := r.call("route", routeArgs{Address: other.address}, nil); err != nil {
-			return &CheckError{r.name, err.Error(), "name the address of each host in their network: HOST=ADDRESS"}
+			return r.problem(err, "name the address of each host in their network: HOST=ADDRESS")
 		}
 	}
 	source, destination := h.remotes[0], h.remotes[1]
 	ports := reachArgs{UDP: net.JoinHostPort(destination.address, h.config.UDP), TCP: net.JoinHostPort(destination.address, h.config.TCP)}
 	if err := destination.call("echo", ports, nil); err != nil {
-		return &CheckError{destination.name, err.Error(), "the address must be one of its own, and nobody may use the ports"}
+		return destination.problem(err, "the address must be one of its own, and nobody may use the ports")
 	}
 	defer func() { err = errors.Join(err, destination.call("no-echo", nothing{}, nil)) }()
 	if err := source.call("reach", ports, nil); err != nil {
 		return &CheckError{
-			source.name, fmt.Sprintf("%s is not reached: %v", destination.name, err),
+			source.name, fmt.Sprintf("%s is not reached: %s", destination.name, strings.TrimPrefix(err.Error(), source.name+": ")),
 			fmt.Sprintf("let UDP port %s and TCP port %s of %s through, or name another address: HOST=ADDRESS", h.config.UDP, h.config.TCP, destination.name),
 		}
 	}

@@ -84,6 +84,9 @@ func Open(ctx context.Context, config Config) (*Hosts, error) {
 	return h, nil
 }
 
+// errSame is why two names are of no use.
+var errSame = errors.New("both hosts have the same address")
+
 // resolve finds the addresses that were not given.
 func (h *Hosts) resolve(ctx context.Context) error {
 	for i, t := range h.config.Targets {
@@ -104,7 +107,7 @@ func (h *Hosts) resolve(ctx context.Context) error {
 		h.config.Targets[i].Address = found[0].String()
 	}
 	if h.config.Targets[0].Address == h.config.Targets[1].Address {
-		return &AddressError{Host: h.config.Targets[1].Login, err: errors.New("it is that of the other host")}
+		return &AddressError{Host: h.config.Targets[1].Login, err: errSame}
 	}
 	return nil
 }
@@ -212,6 +215,9 @@ func (h *Hosts) Facts() [2]Facts {
 	}
 	return both
 }
+
+// Targets returns the machines with their addresses.
+func (h *Hosts) Targets() [2]Target { return h.config.Targets }
 
 // Load returns the load over the last minute of the busier machine.
 func (h *Hosts) Load() float64 {
