@@ -24,6 +24,9 @@ const (
 	// closeTimeout bounds the wait for a helper that was told to end.
 	closeTimeout = 20 * time.Second
 
+	// partingTimeout bounds the wait for the last words of an ssh that has failed.
+	partingTimeout = 2 * time.Second
+
 	// pingPeriod is how often a helper hears of its driver, silence when it gives
 	// it up: ssh itself finds a dead line in 15 s.
 	pingPeriod = 2 * time.Second

@@ -45,8 +45,13 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, dir string) (err er
 	h.local = host.Machine("", h.deviceName)
 	h.handles = h.calls()
 	defer func() { err = errors.Join(err, h.clean()) }()
-	if err := errors.Join(host.Adopt(), leftover.Sweep(ctx)); err != nil {
+	if err := host.Adopt(); err != nil {
 		return err
+	}
+	if os.Geteuid() == 0 { // the driver refuses others, in its own words
+		if err := leftover.Sweep(ctx); err != nil {
+			return err
+		}
 	}
 	ramDir := "/dev/shm/" + leftover.Name("metal-ram")
 	if err := os.Mkdir(ramDir, 0o700); err != nil {

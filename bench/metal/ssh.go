@@ -25,7 +25,7 @@ import (
 // need to know.
 const shellScript = `umask 077; d="${TMPDIR:-/tmp}/lmb-$$-0-metal"; mkdir "$d" || exit; ` +
 	`trap "rm -rf \"$d\"" EXIT; trap "exit 1" HUP INT TERM; ` +
-	`head -c %[1]d >"$d/lazymig" && [ "$(wc -c <"$d/lazymig")" -eq %[1]d ] && chmod 700 "$d/lazymig" && exec "$d/lazymig" bench host "$d"`
+	`head -c %[1]d >"$d/lazymig" && [ "$(wc -c <"$d/lazymig")" -eq %[1]d ] && chmod 700 "$d/lazymig" && umask 022 && exec "$d/lazymig" bench host "$d"`
 
 // sshOptions make ssh ask nobody, find a dead line within 15 s, and be its own
 // connection, which ends with it.
@@ -120,11 +120,10 @@ func connect(ctx context.Context, ssh []string, login string, program []byte) (*
 		err = errors.Join(context.Cause(ctx), err)
 	}
 	if err != nil {
-		_ = in.Close() // it may have ended
-		_ = cmd.Wait() // what ssh said tells more
+		_ = end(cmd, in, partingTimeout) // what ssh said tells more
 		return fail(errors.Join(err, os.RemoveAll(dir)))
 	}
-	return newRemote(login, lines, in, dir, func() error { return end(cmd, in) }), nil
+	return newRemote(login, lines, in, dir, func() error { return end(cmd, in, closeTimeout) }), nil
 }
 
 // greeting waits for a helper's hello, and passes over what a shell says.
@@ -144,9 +143,9 @@ func greeting(lines *bufio.Reader) error {
 }
 
 // end has the helper end, by the end of its input.
-func end(cmd *exec.Cmd, in io.Closer) error {
+func end(cmd *exec.Cmd, in io.Closer, timeout time.Duration) error {
 	_ = in.Close() // it may have ended
-	kill := time.AfterFunc(closeTimeout, func() { _ = cmd.Process.Kill() })
+	kill := time.AfterFunc(timeout, func() { _ = cmd.Process.Kill() })
 	defer kill.Stop()
 	if err := cmd.Wait(); err != nil {
 		return fmt.Errorf("end the helper: %w: %s", err, cmd.Stderr)
