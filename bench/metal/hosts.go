@@ -137,7 +137,7 @@ func (h *Hosts) Connect(ctx context.Context) error {
 	fresh := false
 	for i, t := range h.config.Targets {
 		if r := h.remotes[i]; r != nil {
-			if r.lost.Err() == nil {
+			if r.Lost() == nil {
 				continue
 			}
 			_ = r.Close() // it has failed before
@@ -229,6 +229,17 @@ func (h *Hosts) Load() float64 {
 		}
 	}
 	return most
+}
+
+// Lost returns why a machine cannot be reached any more; nil if both can.
+func (h *Hosts) Lost() error {
+	var problems []error
+	for _, r := range h.remotes {
+		if r != nil {
+			problems = append(problems, r.Lost())
+		}
+	}
+	return errors.Join(problems...)
 }
 
 // Place names the machines.

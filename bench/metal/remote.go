@@ -21,6 +21,7 @@ type Remote struct {
 	facts         Facts
 	out           *writer
 	hangUp        func() error // ends the connection and waits
+	said          fmt.Stringer // what ssh says of it
 	lost          context.Context
 	lose          context.CancelCauseFunc
 	done          chan struct{} // closed when serve has ended
@@ -39,11 +40,11 @@ var _ host.Host = (*Remote)(nil)
 // errLost is what everything fails with when a helper or the way to it is gone.
 var errLost = errors.New("the connection is lost")
 
-// newRemote returns a machine whose helper has said hello; lines has what
-// follows, hangUp ends it.
-func newRemote(name string, in io.Reader, out io.Writer, dir string, hangUp func() error) *Remote {
+// newRemote returns a machine whose helper has said hello; in has what follows,
+// hangUp ends it.
+func newRemote(name string, in io.Reader, out io.Writer, dir string, said fmt.Stringer, hangUp func() error) *Remote {
 	r := &Remote{
-		name: name, dir: dir, out: &writer{out: out}, hangUp: hangUp,
+		name: name, dir: dir, out: &writer{out: out}, said: said, hangUp: hangUp,
 		done: make(chan struct{}), pinged: make(chan struct{}),
 		calls: map[uint64]chan message{}, sinks: map[uint64]io.WriteCloser{},
 	}
@@ -93,6 +94,9 @@ func (r *Remote) take(m message) {
 
 // end ends all calls and streams.
 func (r *Remote) end(cause error) {
+	if text := r.said.String(); text != "" {
+		cause = fmt.Errorf("%w: %s", cause, text)
+	}
 	r.lose(cause)
 	r.mu.Lock()
 	sinks := r.sinks
@@ -208,6 +212,14 @@ func (r *Remote) exchange(timeout time.Duration, name string, args any) (message
 	case <-ctx.Done():
 		return message{}, context.Cause(ctx)
 	}
+}
+
+// Lost returns why the helper is gone, nil while it is there.
+func (r *Remote) Lost() error {
+	if r.lost.Err() == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", r.name, context.Cause(r.lost))
 }
 
 // unlessLost returns an error of cleaning up, nil if the helper is gone: it

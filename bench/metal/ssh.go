@@ -123,7 +123,7 @@ func connect(ctx context.Context, ssh []string, login string, program []byte) (*
 		_ = end(cmd, in, partingTimeout) // what ssh said tells more
 		return fail(errors.Join(err, os.RemoveAll(dir)))
 	}
-	return newRemote(login, lines, in, dir, func() error { return end(cmd, in, closeTimeout) }), nil
+	return newRemote(login, lines, in, dir, &words, func() error { return end(cmd, in, closeTimeout) }), nil
 }
 
 // greeting waits for a helper's hello, and passes over what a shell says.

@@ -58,10 +58,10 @@ var ErrBudget = errors.New("the time for measurements is over")
 // each. A failed run is recorded and the next one follows; the error is of the
 // harness itself. It needs root.
 func Measure(ctx context.Context, config Config) error {
-	if config.Hosts == nil {
-		if os.Geteuid() != 0 {
-			return &NeedsRootError{}
-		}
+	if config.Hosts == nil && os.Geteuid() != 0 {
+		return &NeedsRootError{}
+	}
+	if os.Geteuid() == 0 {
 		if err := leftover.Sweep(ctx); err != nil {
 			return err
 		}
@@ -117,7 +117,11 @@ func one(ctx context.Context, config Config, next Run) Record {
 		record.Environment.LoadStart = config.Hosts.Load()
 	}
 	r := &run{config: config, setting: next.Setting, record: &record}
-	if err := r.measure(ctx); err != nil {
+	err := r.measure(ctx)
+	if err != nil && config.Hosts != nil {
+		err = errors.Join(config.Hosts.Lost(), err) // the reason before what came of it
+	}
+	if err != nil {
 		record.Outcome, record.Error = Failed, err.Error()
 	}
 	return record

@@ -101,17 +101,24 @@ func (a *app) tellHosts(hosts *metal.Hosts) {
 	}
 }
 
+// interruptibleBySignals returns a context that ends with a signal, but not with
+// a broken pipe: one to ssh is found where it matters, and must not stop what
+// cleans up.
+func interruptibleBySignals() (context.Context, context.CancelFunc) {
+	unread := make(chan os.Signal, 1)
+	signal.Notify(unread, syscall.SIGPIPE) // else the first one on standard output would kill
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	return ctx, stop
+}
+
 // benchHost is the command that runs on each of two machines.
 func (a *app) benchHost() *cobra.Command {
 	return &cobra.Command{
 		Use: "host DIR", Hidden: true, Args: cobra.ExactArgs(1),
 		Short: "Do on this machine what a measurement asks for",
 		RunE: func(_ *cobra.Command, args []string) error {
-			ctx, stop := interruptible()
-			defer stop(nil)
-			// A broken line ends its input too, and what is written meanwhile must
-			// not end it before it has cleaned up.
-			signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP)
+			ctx, stop := interruptibleBySignals()
+			defer stop()
 			if err := metal.Serve(ctx, os.Stdin, a.out, args[0]); err != nil {
 				return failed(exitFailed, err, "")
 			}

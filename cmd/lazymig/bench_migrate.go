@@ -183,8 +183,8 @@ func (a *app) runBenchMigrate(f *benchMigrateFlags) error {
 	if err != nil {
 		return failed(exitFailed, err, "")
 	}
-	ctx, stop := interruptible()
-	defer stop(nil)
+	ctx, stop := interruptibleBySignals()
+	defer stop()
 	hosts, environment, err := f.open(ctx, program, runs)
 	if err != nil {
 		return err
