@@ -26,6 +26,7 @@ type Remote struct {
 	lose          context.CancelCauseFunc
 	done          chan struct{} // closed when serve has ended
 	pinged        chan struct{} // closed when servePings has ended
+	reaching      sync.WaitGroup
 	closing       sync.Once
 	closed        error
 
@@ -239,6 +240,7 @@ func (r *Remote) Close() error {
 		r.closed = r.hangUp()
 		<-r.done
 		<-r.pinged
+		r.reaching.Wait()
 		r.closed = errors.Join(r.closed, os.RemoveAll(r.dir))
 	})
 	return r.closed

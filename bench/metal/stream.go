@@ -104,7 +104,7 @@ func (r *Remote) Reach(path string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("make a socket for one of %s: %w", r.name, err)
 	}
-	go r.serveReach(l, path)
+	r.reaching.Go(func() { r.serveReach(l, path) })
 	return local, nil
 }
 
