@@ -28,7 +28,7 @@ type VM struct {
 	console *console
 
 	process *host.Process // what Start started
-	exited  chan struct{} // closed when it has ended and the console knows
+	told    chan struct{} // closed when the console knows that it has ended
 
 	closing sync.Once
 	closed  error
@@ -62,13 +62,13 @@ func (v *VM) Start(extra ...string) error {
 	if err != nil {
 		return fmt.Errorf("start QEMU: %w", err)
 	}
-	v.process, v.exited = process, make(chan struct{})
+	v.process, v.told = process, make(chan struct{})
 	go v.serveExit()
 	return nil
 }
 
 func (v *VM) serveExit() {
-	defer close(v.exited)
+	defer close(v.told)
 	<-v.process.Ended()
 	err := v.process.Err()
 	if err != nil {
@@ -79,7 +79,12 @@ func (v *VM) serveExit() {
 
 // Exited is closed when the QEMU that Start started has ended; it is nil
 // before Start.
-func (v *VM) Exited() <-chan struct{} { return v.exited }
+func (v *VM) Exited() <-chan struct{} {
+	if v.process == nil {
+		return nil
+	}
+	return v.process.Ended()
+}
 
 // PID waits until a QEMU has connected to the VM's first serial port and
 // returns its process, whoever started it.
@@ -131,7 +136,7 @@ func (v *VM) remove() error {
 	}
 	if v.process != nil {
 		v.process.Kill() // it may never have connected
-		<-v.exited
+		<-v.told
 	}
 	for _, path := range append(v.RAMFiles(), v.dir) {
 		if err := v.config.Host.Remove(path); err != nil {
