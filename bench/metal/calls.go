@@ -79,11 +79,17 @@ func (h *helper) write(a fileArgs) error {
 	if !a.Append {
 		return h.local.Write(a.Path, a.Data, a.Mode)
 	}
-	f, err := os.OpenFile(a.Path, os.O_WRONLY|os.O_APPEND, 0)
+	f, err := os.OpenFile(a.Path, os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(a.Data)
+	end, err := f.Seek(0, io.SeekEnd)
+	if err == nil && a.Hole > 0 {
+		err = f.Truncate(end + a.Hole)
+	}
+	if err == nil && len(a.Data) > 0 {
+		_, err = f.WriteAt(a.Data, end+a.Hole)
+	}
 	return errors.Join(err, f.Close())
 }
 

@@ -193,7 +193,7 @@ func (h *Hosts) Prepare() (map[link.Side]bench.Place, error) {
 		name := fmt.Sprintf("run%d", h.runs)
 		f := r.facts
 		p := bench.Place{
-			Host: r, Program: filepath.Join(f.Dir, "lazymig"),
+			Host: r, Files: r.files, Program: filepath.Join(f.Dir, "lazymig"),
 			Image: guest.Image{Kernel: filepath.Join(f.Dir, "kernel"), Initramfs: filepath.Join(f.Dir, "initramfs"), Release: h.image.Release},
 			Dir:   filepath.Join(f.Dir, name), RAMDir: filepath.Join(f.RAMDir, name),
 		}

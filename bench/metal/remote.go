@@ -19,6 +19,7 @@ type Remote struct {
 	name, address string
 	dir           string // of this machine, for sockets
 	facts         Facts
+	files         string // the image of files there, if it has one; its Hosts' alone
 	out           *writer
 	hangUp        func() error // ends the connection and waits
 	said          fmt.Stringer // what ssh says of it

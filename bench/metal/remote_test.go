@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -87,7 +88,8 @@ func TestFiles(t *testing.T) {
 	}
 	content := bytes.Repeat([]byte("0123456789abcdef"), (2*chunk+160)/16) // more than a line has room for
 	file := filepath.Join(folder, "file")
-	for _, text := range [][]byte{nil, content} { // the second replaces the first
+	holes := slices.Concat(make([]byte, 2*chunk), content[:chunk], make([]byte, 3*chunk), []byte("end"), make([]byte, 2*chunk))
+	for _, text := range [][]byte{nil, content, holes, holes[:5*chunk], content} { // each replaces the one before
 		must(t, r.Write(file, text, 0o640))
 		got, err := os.ReadFile(file)
 		if err != nil || !bytes.Equal(got, text) {
@@ -105,6 +107,10 @@ func TestFiles(t *testing.T) {
 	}
 	if n, err := r.Allocated(file); err != nil || n == 0 {
 		t.Errorf("allocated %d: %v", n, err)
+	}
+	must(t, r.Write(file, holes, 0o600))
+	if n, err := r.Allocated(file); err != nil || n >= uint64(len(holes)) {
+		t.Errorf("%d bytes are allocated for a file with holes: %v", n, err)
 	}
 	must(t, r.Remove(filepath.Join(folder, "f*")))
 	must(t, r.Remove(filepath.Join(folder, "f*")))

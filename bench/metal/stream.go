@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -132,16 +131,4 @@ func (r *Remote) serveReach(l *net.UnixListener, path string) {
 	_, _ = io.Copy(there, here)
 	_ = there.Close()
 	<-back
-}
-
-// Write copies a file to the other machine.
-func (r *Remote) Write(path string, content []byte, mode os.FileMode) error {
-	for at, first := 0, true; first || at < len(content); first = false {
-		part := content[at:min(at+chunk, len(content))]
-		if err := r.call("write", fileArgs{Path: path, Data: part, Append: !first, Mode: mode}, nil); err != nil {
-			return err
-		}
-		at += len(part)
-	}
-	return nil
 }

@@ -33,6 +33,7 @@ type (
 		Path   string      `json:"path"`
 		Data   []byte      `json:"data,omitempty"`
 		Append bool        `json:"append,omitempty"`
+		Hole   int64       `json:"hole,omitempty"` // bytes that stand before Data
 		Mode   os.FileMode `json:"mode,omitempty"`
 		Most   int         `json:"most,omitempty"`
 	}

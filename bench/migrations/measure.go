@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/lazymig/lazymig/bench/guest"
 	"github.com/lazymig/lazymig/bench/leftover"
 	"github.com/lazymig/lazymig/bench/metal"
 )
@@ -79,10 +80,8 @@ func Measure(ctx context.Context, config Config) error {
 		if config.Budget > 0 && time.Since(began) > config.Budget {
 			return fmt.Errorf("%w: %d of %d runs are left", ErrBudget, len(config.Runs)-i, len(config.Runs))
 		}
-		if config.Hosts != nil { // one of them may have been lost in the run before
-			if err := config.Hosts.Connect(ctx); err != nil {
-				return err
-			}
+		if err := ready(ctx, config.Hosts, next); err != nil {
+			return err
 		}
 		tell(config.Begun, i+1, len(config.Runs), next)
 		record := one(ctx, config, next)
@@ -97,6 +96,22 @@ func Measure(ctx context.Context, config Config) error {
 		}
 	}
 	return nil
+}
+
+// ready has two machines ready for a run: one of them may have been lost in the
+// run before.
+func ready(ctx context.Context, hosts *metal.Hosts, next Run) error {
+	if hosts == nil {
+		return nil
+	}
+	if err := hosts.Connect(ctx); err != nil || next.Setting.Guest != Files {
+		return err
+	}
+	path, err := guest.Files(ctx)
+	if err != nil {
+		return err
+	}
+	return hosts.CopyFiles(path)
 }
 
 func tell(f func(number, of int, run Run), number, of int, run Run) {

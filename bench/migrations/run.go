@@ -105,7 +105,7 @@ func (r *run) boot(ctx context.Context) (err error) {
 		}
 	}
 	if r.setting.Guest == Files {
-		if config.Files, err = r.files(ctx); err != nil {
+		if config.Files, err = guest.Files(ctx); err != nil {
 			return err
 		}
 	}
@@ -124,16 +124,6 @@ func (r *run) boot(ctx context.Context) (err error) {
 		return err
 	}
 	return r.pair.Link.SetPath(ctx, r.setting.path())
-}
-
-// files returns the image of files, and brings it to hosts that are no
-// namespaces.
-func (r *run) files(ctx context.Context) (string, error) {
-	path, err := guest.Files(ctx)
-	if err == nil && r.config.Hosts != nil {
-		err = r.config.Hosts.Copy(path, r.places)
-	}
-	return path, err
 }
 
 // path returns what the link is to do beside its rate.
