@@ -45,7 +45,7 @@ OTHERS  = $$($(GO) list ./... | grep -v -e '/cmd/' -e '/bench')
 
 .NOTPARALLEL:
 .PHONY: build demo demo-text man completions install uninstall deb test check fuzz deps tools e2e-full \
-	bench bench-full bench-faults bench-migrate bench-tools bench-compare clean
+	bench bench-full bench-faults bench-migrate bench-metal bench-metal-hosts bench-tools bench-compare clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o '$(OUT)/bin/lazymig' ./cmd/lazymig
@@ -166,6 +166,19 @@ bench-migrate: build
 	$(MOVES) '$(BENCH_OUT)/migrations-full.jsonl' --factors guest,tls --repeat 2
 	$(MOVES) '$(BENCH_OUT)/migrations-full.jsonl' --factors link,rtt,loss --repeat 2 --techniques lazymig,postcopy-preempt
 	$(MOVES) '$(BENCH_OUT)/migrations-full.jsonl' --repeat 5
+
+# The flags of bench-metal beside its hosts; lazymig bench migrate --help has all.
+METAL ?= --factors guest --repeat 3
+
+## bench-metal: HOSTS="root@a root@b": the same between two machines with KVM, which ssh reaches as root without a question.
+bench-metal: bench-metal-hosts build bench-tools
+	mkdir -p '$(BENCH_OUT)'
+	'$(OUT)/bin/lazymig' bench migrate --hosts "$$(echo $(HOSTS) | tr ' ' ,)" $(METAL) --out '$(BENCH_OUT)/metal.jsonl'
+	'$(OUT)/bin/lazymig' bench report '$(BENCH_OUT)/metal.jsonl' --out '$(BENCH_OUT)/metal'
+	@echo 'see $(BENCH_OUT)/metal/report.md'
+
+bench-metal-hosts:
+	@test "$$(echo '$(HOSTS)' | wc -w)" = 2 || { echo 'name the two machines: make bench-metal HOSTS="root@a root@b" [METAL="FLAGS"]'; exit 2; }
 
 # The programs beside lazymig that only measurements need: one has a large
 # library, the other cgo. A lazymig without them measures and reports less, and

@@ -8,6 +8,7 @@ import (
 
 	"github.com/lazymig/lazymig/bench/guest"
 	"github.com/lazymig/lazymig/bench/heartbeat"
+	"github.com/lazymig/lazymig/bench/host"
 	"github.com/lazymig/lazymig/bench/leftover"
 	"github.com/lazymig/lazymig/bench/link"
 	"github.com/lazymig/lazymig/bench/vm"
@@ -23,12 +24,29 @@ type Config struct {
 	VM vm.Config
 	// DiskMiB is the size of the shared disk. Default 0: no disk.
 	DiskMiB int
+	// Places are two hosts that are no namespaces of this machine. There is no
+	// Link then, no disk, and the guest has no network. Default: namespaces.
+	Places map[link.Side]Place
 }
+
+// Place is a host and what is there for the guest.
+type Place struct {
+	Host host.Host
+	// Image is the guest, Files what vm.Config.Files has here, Program lazymig,
+	// Dir the folder for sockets and logs, RAMDir the one for RAM files.
+	Image          guest.Image
+	Files, Program string
+	Dir, RAMDir    string
+}
+
+// placedName is the guest's name on hosts that are no namespaces. It has no
+// process of this machine in it, by which leftover would look for an owner.
+const placedName = "bench"
 
 // Pair is two hosts, of which one runs the guest. Its methods are for one
 // goroutine.
 type Pair struct {
-	// Link is the network.
+	// Link is the network, nil between two Places.
 	Link *link.Link
 	// Beats is the guest's heartbeat on all hosts where it has run.
 	Beats *heartbeat.Recorder
@@ -39,6 +57,7 @@ type Pair struct {
 	Disk string
 
 	config      vm.Config
+	places      map[link.Side]Place
 	source      *vm.VM
 	destination *vm.VM
 	removeDisk  func() error
@@ -51,17 +70,22 @@ type Pair struct {
 // starts the guest on host A. It returns when the guest's program runs; a
 // guest that is configured to start paused is only started.
 func New(ctx context.Context, config Config) (*Pair, error) {
-	image, err := guest.Build(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("build the guest: %w", err)
-	}
 	p := &Pair{
 		Beats:      heartbeat.NewRecorder(),
 		Name:       leftover.Name("guest"),
 		config:     config.VM,
+		places:     config.Places,
 		removeDisk: func() error { return nil },
 	}
-	p.config.Image, p.config.Beats, p.config.Name = image, p.Beats, p.Name
+	if p.places != nil {
+		p.Name = placedName
+	} else {
+		var err error
+		if p.config.Image, err = guest.Build(ctx); err != nil {
+			return nil, fmt.Errorf("build the guest: %w", err)
+		}
+	}
+	p.config.Beats, p.config.Name = p.Beats, p.Name
 	if p.config.Guest.MemoryMiB == 0 {
 		p.config.Guest.MemoryMiB = defaultMemoryMiB
 	}
@@ -72,10 +96,12 @@ func New(ctx context.Context, config Config) (*Pair, error) {
 }
 
 func (p *Pair) start(ctx context.Context, diskMiB int) (err error) {
-	if p.Link, err = link.New(ctx); err != nil {
-		return err
+	if p.places == nil {
+		if p.Link, err = link.New(ctx); err != nil {
+			return err
+		}
+		p.config.Link = p.Link
 	}
-	p.config.Link = p.Link
 	if diskMiB > 0 {
 		if p.Disk, p.removeDisk, err = vm.CreateDisk(diskMiB); err != nil {
 			return err
@@ -98,7 +124,21 @@ func (p *Pair) start(ctx context.Context, diskMiB int) (err error) {
 func (p *Pair) place(side link.Side, paused bool) (*vm.VM, error) {
 	c := p.config
 	c.Side, c.Paused = side, paused
+	if place, ok := p.places[side]; ok {
+		c.Host, c.Image, c.Dir, c.RAMDir = place.Host, place.Image, place.Dir, place.RAMDir
+		if c.Files != "" {
+			c.Files = place.Files
+		}
+	}
 	return vm.New(c)
+}
+
+// Host returns the host of a side.
+func (p *Pair) Host(side link.Side) host.Host {
+	if place, ok := p.places[side]; ok {
+		return place.Host
+	}
+	return host.Namespace(p.Link, side)
 }
 
 // Source returns the VM that runs the guest now.
@@ -143,6 +183,9 @@ func (p *Pair) remove() error {
 		if v != nil {
 			problems = append(problems, v.Close())
 		}
+	}
+	for _, place := range p.places {
+		problems = append(problems, place.Host.Clear())
 	}
 	if p.Link != nil {
 		problems = append(problems, p.Link.Close())

@@ -26,6 +26,15 @@ func (l *Link) Counters(side Side) (Counters, error) {
 	return parseCounters(text, Uplink)
 }
 
+// DeviceCounters returns the counters of a network card of this machine.
+func DeviceCounters(device string) (Counters, error) {
+	text, err := os.ReadFile("/proc/net/dev")
+	if err != nil {
+		return Counters{}, fmt.Errorf("read the counters of %s: %w", device, err)
+	}
+	return parseCounters(text, device)
+}
+
 // parseCounters finds a device in /proc/net/dev, where "NAME:" stands before
 // eight numbers of what was received and eight of what was sent.
 func parseCounters(text []byte, device string) (Counters, error) {

@@ -1,70 +1,74 @@
 package migrations
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os/exec"
 	"strings"
 	"sync"
-	"syscall"
 
-	"github.com/lazymig/lazymig/bench/link"
+	"github.com/lazymig/lazymig/bench/host"
 	"github.com/lazymig/lazymig/internal/migrate"
 )
 
 // command is a running lazymig.
 type command struct {
-	cmd   *exec.Cmd
-	ended chan struct{}
+	args    []string
+	process *host.Process
 
 	listening chan struct{} // closed when a receive waits for its source
 
 	mu     sync.Mutex // protects all below
 	stderr []byte
 	report *migrate.Report // what it said at the end
-	err    error           // how it ended
 }
 
-func (o *own) start(ctx context.Context, host link.Side, args []string) (*command, error) {
-	c := &command{ended: make(chan struct{}), listening: make(chan struct{})}
-	c.cmd = o.link.Command(context.WithoutCancel(ctx), host, o.program, args...)
-	c.cmd.Stderr = c
-	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	out, err := c.cmd.StdoutPipe()
+func (e end) start(args []string) (*command, error) {
+	c := &command{args: args, listening: make(chan struct{})}
+	var err error
+	c.process, err = e.host.Start(host.Command{Args: append([]string{e.program}, args...), Stdout: &events{command: c}, Stderr: c})
 	if err != nil {
 		return nil, fmt.Errorf("start lazymig %s: %w", args[0], err)
 	}
-	if err := c.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start lazymig %s: %w", args[0], err)
-	}
-	go c.serve(out)
 	return c, nil
 }
 
-func (c *command) serve(out io.Reader) {
-	defer close(c.ended)
-	lines := bufio.NewScanner(out)
-	lines.Buffer(nil, maxLine)
-	listening := false
-	for lines.Scan() {
-		var e migrate.Event
-		if json.Unmarshal(lines.Bytes(), &e) != nil {
-			continue
+// events reads the lines of JSON that a command says. It is for one goroutine.
+type events struct {
+	command   *command
+	line      []byte // has no end yet
+	listening bool
+}
+
+// Write takes the next part.
+func (e *events) Write(text []byte) (int, error) {
+	e.line = append(e.line, text...)
+	for {
+		line, rest, whole := bytes.Cut(e.line, []byte("\n"))
+		if !whole {
+			break
 		}
-		if !listening && strings.HasPrefix(e.Message, "waiting for") {
-			listening = true
-			close(c.listening)
-		}
-		c.note(e.Report)
+		e.take(line)
+		e.line = rest
 	}
-	err := c.cmd.Wait()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.err = err
+	if len(e.line) > maxLine {
+		return 0, errors.New("a line of lazymig is too long")
+	}
+	return len(text), nil
+}
+
+func (e *events) take(line []byte) {
+	var event migrate.Event
+	if json.Unmarshal(line, &event) != nil {
+		return
+	}
+	e.command.note(event.Report)
+	if !e.listening && strings.HasPrefix(event.Message, "waiting for") {
+		e.listening = true
+		close(e.command.listening)
+	}
 }
 
 // note keeps the report of an event that has one.
@@ -91,7 +95,7 @@ func (c *command) listens(ctx context.Context) error {
 	select {
 	case <-c.listening:
 		return nil
-	case <-c.ended:
+	case <-c.process.Ended():
 		return errors.Join(errors.New("lazymig receive ended at once"), c.failure())
 	case <-ctx.Done():
 		return fmt.Errorf("wait for lazymig receive: %w", context.Cause(ctx))
@@ -101,19 +105,20 @@ func (c *command) listens(ctx context.Context) error {
 // wait waits for the end and returns an error unless all is well.
 func (c *command) wait(ctx context.Context) error {
 	select {
-	case <-c.ended:
+	case <-c.process.Ended():
 		return c.failure()
 	case <-ctx.Done():
-		return fmt.Errorf("wait for %s: %w", strings.Join(c.cmd.Args[:min(5, len(c.cmd.Args))], " "), context.Cause(ctx))
+		return fmt.Errorf("wait for %s: %w", "lazymig "+c.args[0], context.Cause(ctx))
 	}
 }
 
 // failure returns how the command failed, nil while it runs.
 func (c *command) failure() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.err == nil {
+	err := c.process.Err()
+	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("run lazymig: %w: %s", c.err, strings.TrimSpace(string(c.stderr)))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return fmt.Errorf("run lazymig: %w: %s", err, strings.TrimSpace(string(c.stderr)))
 }

@@ -12,11 +12,8 @@ import (
 	"fmt"
 	"math/big"
 	"net"
-	"os"
 	"path/filepath"
 	"time"
-
-	"github.com/lazymig/lazymig/bench/link"
 )
 
 // tlsObject is the name of QEMU's object with the certificates.
@@ -24,11 +21,16 @@ const tlsObject = "tls0"
 
 // credentials are a CA and one certificate for each end of QEMU's stream, in
 // the files that QEMU looks for. All methods do nothing for nil.
-type credentials struct{ dir string }
+type credentials struct{ source, destination end }
 
-// newCredentials makes the certificates in a folder.
-func newCredentials(dir string) (*credentials, error) {
-	c := &credentials{dir: dir}
+// newCredentials makes the certificates in the folders of both hosts.
+func newCredentials(source, destination end) (*credentials, error) {
+	c := &credentials{source: source, destination: destination}
+	for _, e := range []end{source, destination} {
+		if err := e.host.Mkdir(e.dir); err != nil {
+			return nil, fmt.Errorf("make a folder for certificates: %w", err)
+		}
+	}
 	ca, key, err := c.issue("ca-cert.pem", "", nil, nil)
 	if err != nil {
 		return nil, fmt.Errorf("make a CA for QEMU: %w", err)
@@ -58,8 +60,8 @@ func (c *credentials) issue(file, keyFile string, ca *x509.Certificate, caKey *e
 	} else {
 		template.KeyUsage = x509.KeyUsageDigitalSignature
 		template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
-		for _, side := range []link.Side{link.HostA, link.HostB} {
-			template.IPAddresses = append(template.IPAddresses, net.ParseIP(side.Address()))
+		for _, e := range []end{c.source, c.destination} {
+			template.IPAddresses = append(template.IPAddresses, net.ParseIP(e.host.Address()))
 		}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, ca, &key.PublicKey, caKey)
@@ -78,7 +80,12 @@ func (c *credentials) issue(file, keyFile string, ca *x509.Certificate, caKey *e
 }
 
 func (c *credentials) write(name, kind string, content []byte) error {
-	return os.WriteFile(filepath.Join(c.dir, name), pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: content}), 0o600)
+	text := pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: content})
+	var problems []error
+	for _, e := range []end{c.source, c.destination} {
+		problems = append(problems, e.host.Write(filepath.Join(e.dir, name), text, 0o600))
+	}
+	return errors.Join(problems...)
 }
 
 // server returns the options of a QEMU that waits for a guest.
@@ -86,7 +93,7 @@ func (c *credentials) server() []string {
 	if c == nil {
 		return nil
 	}
-	return []string{"-object", "tls-creds-x509,id=" + tlsObject + ",endpoint=server,verify-peer=on,dir=" + c.dir}
+	return []string{"-object", "tls-creds-x509,id=" + tlsObject + ",endpoint=server,verify-peer=on,dir=" + c.destination.dir}
 }
 
 // use has both ends use the certificates.
@@ -94,7 +101,7 @@ func (c *credentials) use(ctx context.Context, source, destination *monitor) err
 	if c == nil {
 		return nil
 	}
-	object := map[string]any{"qom-type": "tls-creds-x509", "id": tlsObject, "endpoint": "client", "verify-peer": true, "dir": c.dir}
+	object := map[string]any{"qom-type": "tls-creds-x509", "id": tlsObject, "endpoint": "client", "verify-peer": true, "dir": c.source.dir}
 	if err := source.Execute(ctx, "object-add", object, nil); err != nil {
 		return err
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lazymig/lazymig/bench/metal"
 )
 
 // Here returns what there is to say of this machine. Program, Commit
@@ -28,6 +30,23 @@ func Here(ctx context.Context, qemu string) (Environment, error) {
 	first, _, _ := strings.Cut(string(out), "\n")
 	e.QEMU = strings.TrimPrefix(first, "QEMU emulator version ")
 	return e, nil
+}
+
+// Between returns what there is to say of two machines, of which a record of
+// one machine has room: what differs stands there twice. Program, Commit and
+// Accel are the caller's to fill in.
+func Between(hosts *metal.Hosts) Environment {
+	f := hosts.Facts()
+	both := func(a, b string) string {
+		if a == b {
+			return a
+		}
+		return a + " / " + b
+	}
+	return Environment{
+		CPUs: f[0].Machine.Cores, CPU: both(f[0].Machine.CPU, f[1].Machine.CPU), Place: hosts.Place(),
+		Kernel: both(f[0].Machine.Kernel, f[1].Machine.Kernel), QEMU: both(f[0].QEMU, f[1].QEMU),
+	}
 }
 
 // processor returns the name of the processor.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 
@@ -13,14 +14,13 @@ import (
 	"github.com/lazymig/lazymig/quictransport"
 )
 
-// ownPort is where lazymig receive listens.
-const ownPort = "7007"
+// OwnPort is the UDP port where lazymig receive listens.
+const OwnPort = "7007"
 
 // own moves a guest with the commands that a user types.
 type own struct {
-	program       string
-	dir           string // for identities and state
-	link          *link.Link
+	dir           string // of this machine
+	ends          map[link.Side]end
 	source, place *vm.VM
 	// arrived is called when the destination's QEMU runs.
 	arrived       func(*monitor) error
@@ -34,21 +34,18 @@ func (o *own) prepare(ctx context.Context) (*monitor, error) {
 	if err := o.identify(); err != nil {
 		return nil, err
 	}
-	host := o.place.Side()
-	args := append([]string{"receive", "--json", "--listen", host.Address() + ":" + ownPort}, o.sideArgs(host)...)
+	to := o.ends[o.place.Side()]
+	args := append([]string{"receive", "--json", "--listen", net.JoinHostPort(to.host.Address(), OwnPort)}, to.args()...)
 	var err error
-	if o.receive, err = o.start(ctx, host, append(append(args, "--"), o.place.Args()...)); err != nil {
+	if o.receive, err = to.start(append(append(args, "--"), o.place.Args()...)); err != nil {
 		return nil, err
 	}
 	return nil, o.receive.listens(ctx)
 }
 
-func (o *own) sideArgs(host link.Side) []string {
-	return []string{"--state-dir", o.path("state", host), "--tls-dir", o.path("tls", host)}
-}
-
-func (o *own) path(kind string, host link.Side) string {
-	return filepath.Join(o.dir, kind+"-"+string(host))
+// args names the folders of a host for send and receive.
+func (e end) args() []string {
+	return []string{"--state-dir", filepath.Join(e.dir, "state"), "--tls-dir", filepath.Join(e.dir, "tls")}
 }
 
 // identify makes a CA and gives each host what it needs of it.
@@ -57,14 +54,28 @@ func (o *own) identify() error {
 	if err := quictransport.CreateCA(ca); err != nil {
 		return err
 	}
-	for _, host := range []link.Side{link.HostA, link.HostB} {
-		name := "host-" + string(host)
-		err := errors.Join(quictransport.Issue(ca, name, certificateDays), os.Mkdir(o.path("tls", host), 0o700))
-		for _, file := range []string{"ca.crt", "domain.key", name + ".crt", name + ".key"} {
-			err = errors.Join(err, os.Link(filepath.Join(ca, file), filepath.Join(o.path("tls", host), file)))
+	for side, to := range o.ends {
+		name := "host-" + string(side)
+		if err := errors.Join(quictransport.Issue(ca, name, certificateDays), to.identify(ca, name)); err != nil {
+			return fmt.Errorf("make the identity of host %s: %w", side, err)
+		}
+	}
+	return nil
+}
+
+// identify copies an identity to a host.
+func (e end) identify(ca, name string) error {
+	tls := filepath.Join(e.dir, "tls")
+	if err := errors.Join(e.host.Mkdir(e.dir), e.host.Mkdir(tls)); err != nil {
+		return err
+	}
+	for _, file := range []string{"ca.crt", "domain.key", name + ".crt", name + ".key"} {
+		content, err := os.ReadFile(filepath.Join(ca, file))
+		if err == nil {
+			err = e.host.Write(filepath.Join(tls, file), content, 0o600)
 		}
 		if err != nil {
-			return fmt.Errorf("make the identity of host %s: %w", host, err)
+			return err
 		}
 	}
 	return nil
@@ -72,10 +83,10 @@ func (o *own) identify() error {
 
 // move returns when the source is free.
 func (o *own) move(ctx context.Context) error {
-	host := o.source.Side()
-	args := append([]string{"send", "--json", "--qmp", o.source.QMPPath(), "--to", o.place.Side().Address() + ":" + ownPort}, o.sideArgs(host)...)
+	from, to := o.ends[o.source.Side()], o.ends[o.place.Side()]
+	args := append([]string{"send", "--json", "--qmp", o.source.QMPPath(), "--to", net.JoinHostPort(to.host.Address(), OwnPort)}, from.args()...)
 	var err error
-	if o.send, err = o.start(ctx, host, args); err != nil {
+	if o.send, err = from.start(args); err != nil {
 		return err
 	}
 	if o.destination, err = o.connect(ctx); err != nil {
@@ -95,14 +106,14 @@ func (o *own) connect(ctx context.Context) (*monitor, error) {
 	go func() {
 		defer close(watched)
 		select {
-		case <-o.receive.ended:
+		case <-o.receive.process.Ended():
 			cancel(errors.New("lazymig receive has ended"))
-		case <-o.send.ended:
+		case <-o.send.process.Ended():
 			cancel(errors.New("lazymig send has ended"))
 		case <-over:
 		}
 	}()
-	m, err := connect(ctx, o.place)
+	m, err := connect(ctx, o.ends[o.place.Side()].host, o.place)
 	if err == nil {
 		err = o.arrived(m)
 	}
@@ -124,8 +135,7 @@ func (o *own) finish(ctx context.Context) (*migrate.Report, error) {
 func (o *own) close() error {
 	for _, c := range []*command{o.send, o.receive} {
 		if c != nil {
-			_ = c.cmd.Process.Kill() // it has ended if all went well
-			<-c.ended
+			c.process.Kill() // it has ended if all went well
 		}
 	}
 	var problems []error
@@ -139,10 +149,7 @@ func (o *own) close() error {
 func (o *own) removeRAM() error {
 	var problems []error
 	for _, ram := range o.place.RAMFiles() {
-		left, _ := filepath.Glob(ram + ".lazymig-*") // the pattern is valid
-		for _, path := range left {
-			problems = append(problems, os.Remove(path))
-		}
+		problems = append(problems, o.ends[o.place.Side()].host.Remove(ram+".lazymig-*"))
 	}
 	return errors.Join(problems...)
 }

@@ -51,12 +51,6 @@ const (
 	// long or lossy path, for moveTimeout.
 	lossyRate = 10_000_000
 
-	// samplePeriod is the time between two looks at the costs of processes: the
-	// last of them before a process ends counts. discoverEvery is how many of
-	// them pass between two searches for new processes.
-	samplePeriod  = 20 * time.Millisecond
-	discoverEvery = 10
-
 	// maxEvents bounds the unread events of a monitor: pre-copy tells each pass.
 	maxEvents = 4096
 	// maxLine bounds a line of a command's or a file's output in bytes.

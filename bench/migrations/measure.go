@@ -7,7 +7,9 @@ import (
 	"os"
 	"time"
 
+	"github.com/lazymig/lazymig/bench/guest"
 	"github.com/lazymig/lazymig/bench/leftover"
+	"github.com/lazymig/lazymig/bench/metal"
 )
 
 // Values of Setting.RAM.
@@ -28,6 +30,9 @@ type Config struct {
 	Runs []Run
 	// Budget bounds the time: no run begins after it. Default: no bound.
 	Budget time.Duration
+	// Hosts are two machines between which the guests move. Default: namespaces
+	// of this one, which need root.
+	Hosts *metal.Hosts
 	// Environment is put into the records.
 	Environment Environment
 	// Begun and Ended are called around each run, Skipped for each run that the
@@ -54,11 +59,13 @@ var ErrBudget = errors.New("the time for measurements is over")
 // each. A failed run is recorded and the next one follows; the error is of the
 // harness itself. It needs root.
 func Measure(ctx context.Context, config Config) error {
-	if os.Geteuid() != 0 {
+	if config.Hosts == nil && os.Geteuid() != 0 {
 		return &NeedsRootError{}
 	}
-	if err := leftover.Sweep(ctx); err != nil {
-		return err
+	if os.Geteuid() == 0 {
+		if err := leftover.Sweep(ctx); err != nil {
+			return err
+		}
 	}
 	have, err := made(config.Out)
 	if err != nil {
@@ -72,6 +79,9 @@ func Measure(ctx context.Context, config Config) error {
 		}
 		if config.Budget > 0 && time.Since(began) > config.Budget {
 			return fmt.Errorf("%w: %d of %d runs are left", ErrBudget, len(config.Runs)-i, len(config.Runs))
+		}
+		if err := ready(ctx, config.Hosts, next); err != nil {
+			return err
 		}
 		tell(config.Begun, i+1, len(config.Runs), next)
 		record := one(ctx, config, next)
@@ -88,6 +98,22 @@ func Measure(ctx context.Context, config Config) error {
 	return nil
 }
 
+// ready has two machines ready for a run: one of them may have been lost in the
+// run before.
+func ready(ctx context.Context, hosts *metal.Hosts, next Run) error {
+	if hosts == nil {
+		return nil
+	}
+	if err := hosts.Connect(ctx); err != nil || next.Setting.Guest != Files {
+		return err
+	}
+	path, err := guest.Files(ctx)
+	if err != nil {
+		return err
+	}
+	return hosts.CopyFiles(path)
+}
+
 func tell(f func(number, of int, run Run), number, of int, run Run) {
 	if f != nil {
 		f(number, of, run)
@@ -102,8 +128,15 @@ func one(ctx context.Context, config Config, next Run) Record {
 		Environment: config.Environment, Outcome: Verified,
 	}
 	record.Environment.LoadStart = load()
+	if config.Hosts != nil {
+		record.Environment.LoadStart = config.Hosts.Load()
+	}
 	r := &run{config: config, setting: next.Setting, record: &record}
-	if err := r.measure(ctx); err != nil {
+	err := r.measure(ctx)
+	if err != nil && config.Hosts != nil {
+		err = errors.Join(config.Hosts.Lost(), err) // the reason before what came of it
+	}
+	if err != nil {
 		record.Outcome, record.Error = Failed, err.Error()
 	}
 	return record

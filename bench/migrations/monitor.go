@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/lazymig/lazymig/bench/host"
 	"github.com/lazymig/lazymig/bench/vm"
 	"github.com/lazymig/lazymig/internal/vmm/qmp"
 )
@@ -21,12 +22,16 @@ type monitor struct {
 }
 
 // connect waits for the QEMU of a place and connects to it.
-func connect(ctx context.Context, v *vm.VM) (*monitor, error) {
+func connect(ctx context.Context, on host.Host, v *vm.VM) (*monitor, error) {
 	pid, err := v.PID(ctx)
 	if err != nil {
 		return nil, err
 	}
-	c, err := qmp.Dial(ctx, v.MonitorPath())
+	path, err := on.Reach(v.MonitorPath())
+	if err != nil {
+		return nil, err
+	}
+	c, err := qmp.Dial(ctx, path)
 	if err != nil {
 		return nil, err
 	}

@@ -14,7 +14,10 @@ import (
 // move moves the guest and notes what it cost until the source was free.
 func (r *run) move(ctx context.Context) (err error) {
 	side := r.pair.Source().Side()
-	if r.before, err = r.pair.Link.Counters(side); err != nil {
+	if r.before, err = r.pair.Host(side).Counters(); err != nil {
+		return err
+	}
+	if r.clocks, err = readClocks(r.pair); err != nil {
 		return err
 	}
 	r.source.forget()
@@ -23,9 +26,7 @@ func (r *run) move(ctx context.Context) (err error) {
 		return errors.Join(err, r.explain())
 	}
 	r.line.free = time.Now()
-	r.noteCosts(side)
-	r.costs.close()
-	if err := r.noteTraffic(side); err != nil {
+	if err := errors.Join(r.noteCosts(side), r.costs.close(), r.noteTraffic(side)); err != nil {
 		return err
 	}
 	if o, ok := r.mover.(*own); ok {
@@ -53,45 +54,61 @@ func (r *run) noteSwitch(ctx context.Context) error {
 	if _, err := r.target.await(ctx, "RESUME"); err != nil {
 		return errors.Join(err, r.explain())
 	}
-	stopped := r.source.seen["STOP"]
-	r.record.StoppedMS = ms(r.target.seen["RESUME"].Sub(stopped))
+	now, err := readClocks(r.pair)
+	if err != nil {
+		return err
+	}
+	both := r.clocks.until(now)
+	stopped := both.here(r.pair.Source().Side(), r.source.seen["STOP"])
+	r.record.StoppedMS = ms(both.here(r.place.Side(), r.target.seen["RESUME"]).Sub(stopped))
+	r.record.ClockBoundMS = ms(both.bound())
 	// QEMU's time stamps have no monotonic reading: count back from now.
-	now := time.Now()
-	r.line.stopped = now.Add(-now.Round(0).Sub(stopped))
+	at := time.Now()
+	r.line.stopped = at.Add(-at.Round(0).Sub(stopped))
 	return nil
 }
 
 func (r *run) noteTraffic(side link.Side) error {
-	after, err := r.pair.Link.Counters(side)
+	after, err := r.pair.Host(side).Counters()
 	if err != nil {
 		return err
 	}
 	r.record.BytesOut, r.record.BytesBack = after.Sent-r.before.Sent, after.Received-r.before.Received
-	seen := r.pair.Link.PathStats()
-	r.record.PacketsLost, r.record.PacketsDropped = seen.Lost, seen.Dropped
+	if r.pair.Link != nil {
+		seen := r.pair.Link.PathStats()
+		r.record.PacketsLost, r.record.PacketsDropped = seen.Lost, seen.Dropped
+	}
 	return nil
 }
 
 // noteCosts notes what the processes of both hosts have used. QEMU's share for
 // other things is charged to the host that ran the guest.
-func (r *run) noteCosts(source link.Side) {
+func (r *run) noteCosts(source link.Side) error {
 	r.source.drain()
 	atSource := r.line.free.Sub(r.prepared)
 	if stopped, ok := r.source.seen["STOP"]; ok {
-		atSource = stopped.Sub(r.prepared.Round(0))
+		atSource = r.clocks.here(source, stopped).Sub(r.prepared.Round(0))
 	}
 	atDestination := r.line.free.Sub(r.prepared) - atSource
+	from, err := r.costs[source].Spent()
+	if err != nil {
+		return err
+	}
+	to, err := r.costs[source.Other()].Spent()
+	if err != nil {
+		return err
+	}
 	res := &r.record.Results
 	res.MeasuringCPU = (ownCPU() - r.ownCPU).Seconds()
-	res.CPUSource = max(0, r.costs.used(source).Seconds()-r.idleRate*atSource.Seconds())
-	res.CPUDestination = max(0, r.costs.used(source.Other()).Seconds()-r.idleRate*atDestination.Seconds())
+	res.CPUSource = max(0, from.Time.Seconds()-r.idleRate*atSource.Seconds())
+	res.CPUDestination = max(0, to.Time.Seconds()-r.idleRate*atDestination.Seconds())
 	if res.MemoryUsed > 0 {
 		res.CPUPerGiB = (res.CPUSource + res.CPUDestination) / (float64(res.MemoryUsed) / (1 << 30))
 	}
-	if r.setting.RAM == RAMPlain {
-		return
+	if r.setting.RAM != RAMPlain {
+		res.PeakSource, res.PeakDestination = from.Peak, to.Peak
 	}
-	res.PeakSource, res.PeakDestination = r.costs.memory(source), r.costs.memory(source.Other())
+	return nil
 }
 
 // ownCPU is what this process has used until now.

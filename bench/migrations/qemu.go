@@ -4,18 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 
+	"github.com/lazymig/lazymig/bench/host"
 	"github.com/lazymig/lazymig/bench/vm"
 )
 
-// peerPort is where the destination's QEMU listens.
-const peerPort = "7008"
+// PeerPort is the TCP port where the destination's QEMU listens.
+const PeerPort = "7008"
 
 // peer moves a guest by QEMU's own means.
 type peer struct {
 	technique   Technique
 	source      *monitor
 	place       *vm.VM
+	host        host.Host // of the place
 	destination *monitor
 	credentials *credentials // nil without TLS
 }
@@ -26,7 +29,7 @@ func (p *peer) prepare(ctx context.Context) (*monitor, error) {
 	if err := p.place.Start(append([]string{"-incoming", "defer"}, p.credentials.server()...)...); err != nil {
 		return nil, err
 	}
-	m, err := connect(ctx, p.place)
+	m, err := connect(ctx, p.host, p.place)
 	if err != nil {
 		return nil, errors.Join(err, fmt.Errorf("start the destination: %s", p.place.Log()))
 	}
@@ -42,7 +45,7 @@ func (p *peer) prepare(ctx context.Context) (*monitor, error) {
 	return m, m.Execute(ctx, "migrate-incoming", map[string]string{"uri": p.uri()}, nil)
 }
 
-func (p *peer) uri() string { return "tcp:" + p.place.Side().Address() + ":" + peerPort }
+func (p *peer) uri() string { return "tcp:" + net.JoinHostPort(p.host.Address(), PeerPort) }
 
 // move returns when the source is free.
 func (p *peer) move(ctx context.Context) error {

@@ -158,6 +158,9 @@ type Results struct {
 	// because its queue was full, without what was dropped by the rate limit.
 	PacketsLost    uint64 `json:"packets_lost"`
 	PacketsDropped uint64 `json:"packets_dropped"`
+	// ClockBoundMS is by how much StoppedMS may be wrong because two machines
+	// have two clocks; 0 where there is one.
+	ClockBoundMS float64 `json:"clock_bound_ms,omitempty"`
 }
 
 // Point is the guest's work in 10 ms.

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/lazymig/lazymig/bench"
 	"github.com/lazymig/lazymig/bench/guest"
+	"github.com/lazymig/lazymig/bench/host"
 	"github.com/lazymig/lazymig/bench/leftover"
 	"github.com/lazymig/lazymig/bench/link"
 	"github.com/lazymig/lazymig/bench/vm"
@@ -33,11 +33,13 @@ type run struct {
 	setting Setting
 	record  *Record
 
-	dir    string
+	dir    string // of this machine
+	places map[link.Side]bench.Place
 	pair   *bench.Pair
 	place  *vm.VM // where the guest goes to
 	source *monitor
-	costs  *costs
+	costs  costs
+	clocks clocks // as they were before the move
 	mover  mover
 	// target is the monitor of the destination.
 	target *monitor
@@ -97,18 +99,26 @@ func (r *run) boot(ctx context.Context) (err error) {
 	if r.setting.RAM == RAMPlain {
 		config.RAM[0].Sharing = vm.Plain
 	}
+	if r.config.Hosts != nil {
+		if r.places, err = r.config.Hosts.Prepare(); err != nil {
+			return err
+		}
+	}
 	if r.setting.Guest == Files {
 		if config.Files, err = guest.Files(ctx); err != nil {
 			return err
 		}
 	}
-	if r.pair, err = bench.New(ctx, bench.Config{VM: config}); err != nil {
+	if r.pair, err = bench.New(ctx, bench.Config{VM: config, Places: r.places}); err != nil {
 		return err
 	}
 	if r.setting.Guest == Idle {
 		if _, err := r.pair.Source().Command(ctx, "stop"); err != nil {
 			return err
 		}
+	}
+	if r.pair.Link == nil {
+		return nil // the link is as it is
 	}
 	if err := r.pair.Link.SetRate(ctx, r.setting.RateBits); err != nil {
 		return err
@@ -127,33 +137,41 @@ func (s Setting) path() link.Path {
 // observe measures what the guest and its QEMU do when nothing moves.
 func (r *run) observe(ctx context.Context) (err error) {
 	v := r.pair.Source()
-	if r.source, err = connect(ctx, v); err != nil {
+	if r.source, err = connect(ctx, r.pair.Host(v.Side()), v); err != nil {
 		return err
 	}
-	if r.costs, err = watchCosts(r.pair.Link); err != nil {
+	if r.costs, err = watchCosts(r.pair); err != nil {
 		return err
 	}
 	threads, err := r.source.vcpus(ctx)
 	if err != nil {
 		return err
 	}
-	r.costs.exclude(r.source.pid, threads, 0)
+	here := r.costs[v.Side()]
+	if err := here.Exclude(r.source.pid, threads, 0); err != nil {
+		return err
+	}
 	if _, err := v.Stream().Wait(ctx, warmUp); err != nil {
 		return err
 	}
-	if err := r.floor(ctx); err != nil {
+	if err := errors.Join(r.floor(ctx), r.costs.rebase()); err != nil {
 		return err
 	}
-	r.costs.rebase()
 	began := time.Now()
 	first, _ := v.Stream().Last()
 	last, err := v.Stream().Wait(ctx, baseline)
 	if err != nil {
 		return err
 	}
-	r.idleRate = r.costs.used(v.Side()).Seconds() / time.Since(began).Seconds()
-	r.ownRAM = r.costs.resident(r.source.pid)
-	r.costs.exclude(r.source.pid, threads, r.ownRAM)
+	spent, err := here.Spent()
+	if err != nil {
+		return err
+	}
+	r.idleRate = spent.Time.Seconds() / time.Since(began).Seconds()
+	r.ownRAM = spent.Resident[r.source.pid]
+	if err := here.Exclude(r.source.pid, threads, r.ownRAM); err != nil {
+		return err
+	}
 	r.line.baseRate = float64(last.Ops-first.Ops) / last.Received.Sub(first.Received).Seconds()
 	r.record.BaseRate = r.line.baseRate
 	return nil
@@ -194,10 +212,9 @@ func (r *run) prepare(ctx context.Context) (err error) {
 	if r.mover, err = r.choose(); err != nil {
 		return err
 	}
-	if err := r.used(); err != nil {
+	if err := errors.Join(r.used(), r.costs.rebase()); err != nil {
 		return err
 	}
-	r.costs.rebase()
 	r.prepared, r.ownCPU = time.Now(), ownCPU()
 	target, err := r.mover.prepare(ctx)
 	if target != nil {
@@ -212,49 +229,65 @@ func (r *run) arrived(m *monitor) error {
 	ctx, cancel := context.WithTimeout(context.Background(), bootTimeout)
 	defer cancel()
 	threads, err := m.vcpus(ctx)
-	r.costs.discover()
-	r.costs.exclude(m.pid, threads, max(r.ownRAM, r.costs.resident(m.pid)))
-	return err
+	if err != nil {
+		return err
+	}
+	there := r.costs[r.place.Side()]
+	spent, err := there.Spent()
+	if err != nil {
+		return err
+	}
+	return there.Exclude(m.pid, threads, max(r.ownRAM, spent.Resident[m.pid]))
 }
 
 // choose returns the technique of the setting.
 func (r *run) choose() (mover, error) {
 	if r.setting.Technique == Lazymig {
-		return &own{
-			program: r.config.Program, dir: r.dir, link: r.pair.Link,
-			source: r.pair.Source(), place: r.place, arrived: r.arrived,
-		}, nil
+		o := &own{source: r.pair.Source(), place: r.place, arrived: r.arrived, dir: r.dir, ends: map[link.Side]end{}}
+		for _, side := range sides {
+			o.ends[side] = r.end(side)
+		}
+		return o, nil
 	}
-	p := &peer{technique: r.setting.Technique, source: r.source, place: r.place}
+	p := &peer{technique: r.setting.Technique, source: r.source, place: r.place, host: r.pair.Host(r.place.Side())}
 	r.record.Capabilities, r.record.Parameters = p.technique.capabilities(), p.technique.parameters()
 	if !r.setting.TLS {
 		return p, nil
 	}
 	var err error
-	p.credentials, err = newCredentials(r.dir)
+	p.credentials, err = newCredentials(r.end(link.HostA), r.end(link.HostB))
 	return p, err
 }
 
+// end is what a technique has on one host.
+type end struct {
+	host    host.Host
+	program string // lazymig
+	dir     string // for its files, which has to be made
+}
+
+func (r *run) end(side link.Side) end {
+	e := end{host: r.pair.Host(side), program: r.config.Program, dir: filepath.Join(r.dir, string(side))}
+	if place, ok := r.places[side]; ok {
+		e.program, e.dir = place.Program, filepath.Join(place.Dir, "own")
+	}
+	return e
+}
+
 // used notes how much memory the guest has allocated.
-func (r *run) used() error {
+func (r *run) used() (err error) {
 	if r.setting.RAM == RAMPlain {
 		r.record.MemoryUsed = r.ownRAM
 		return nil
 	}
-	var s syscall.Stat_t
-	if err := syscall.Stat(r.pair.Source().RAMFiles()[0], &s); err != nil {
-		return fmt.Errorf("find the guest's RAM: %w", err)
-	}
-	r.record.MemoryUsed = uint64(s.Blocks) * 512
-	return nil
+	v := r.pair.Source()
+	r.record.MemoryUsed, err = r.pair.Host(v.Side()).Allocated(v.RAMFiles()[0])
+	return err
 }
 
 // close ends and removes everything of the run.
 func (r *run) close() error {
-	var problems []error
-	if r.costs != nil {
-		r.costs.close()
-	}
+	problems := []error{r.costs.close()}
 	if r.mover != nil {
 		problems = append(problems, r.mover.close())
 	}
@@ -266,6 +299,9 @@ func (r *run) close() error {
 	}
 	if o, ok := r.mover.(*own); ok {
 		problems = append(problems, o.removeRAM())
+	}
+	for _, place := range r.places {
+		problems = append(problems, place.Host.Remove(place.Dir), place.Host.Remove(place.RAMDir))
 	}
 	return errors.Join(append(problems, os.RemoveAll(r.dir))...)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/lazymig/lazymig/bench/guest"
 	"github.com/lazymig/lazymig/bench/heartbeat"
+	"github.com/lazymig/lazymig/bench/host"
 	"github.com/lazymig/lazymig/bench/link"
 )
 
@@ -63,6 +64,9 @@ type Config struct {
 	// Link and Side are the network; a nil Link means none.
 	Link *link.Link
 	Side link.Side
+	// Host is where QEMU runs. Default: the namespace of Side, or this machine
+	// without a Link. Dir, RAMDir and Image are paths there.
+	Host host.Host
 	// Paused leaves the guest stopped at its start.
 	Paused bool
 	// Dir is the folder for sockets and log, RAMDir the one for RAM files.
@@ -110,6 +114,12 @@ func (c Config) withDefaults() (Config, error) {
 		c.Guest.Files = "vda"
 		if c.Disk != "" {
 			c.Guest.Files = "vdb"
+		}
+	}
+	if c.Host == nil {
+		c.Host = host.Here()
+		if c.Link != nil {
+			c.Host = host.Namespace(c.Link, c.Side)
 		}
 	}
 	if c.Dir == "" {

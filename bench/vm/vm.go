@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
-	"syscall"
 
 	"github.com/lazymig/lazymig/bench/heartbeat"
+	"github.com/lazymig/lazymig/bench/host"
 	"github.com/lazymig/lazymig/bench/leftover"
 	"github.com/lazymig/lazymig/bench/link"
 )
@@ -29,9 +27,8 @@ type VM struct {
 	beat    *port
 	console *console
 
-	process *os.Process   // what Start started
-	exited  chan struct{} // closed when it has ended
-	waited  error         // how it ended, set before exited is closed
+	process *host.Process // what Start started
+	told    chan struct{} // closed when the console knows that it has ended
 
 	closing sync.Once
 	closed  error
@@ -46,13 +43,13 @@ func New(config Config) (*VM, error) {
 	}
 	v := &VM{config: config, name: leftover.Name("vm"), console: newConsole(), beats: config.Beats.Stream()}
 	v.dir = filepath.Join(config.Dir, v.name)
-	if err := os.Mkdir(v.dir, 0o755); err != nil {
+	if err := config.Host.Mkdir(v.dir); err != nil {
 		return nil, fmt.Errorf("create the folder of a VM: %w", err)
 	}
-	if v.control, err = listen(v.path("control"), v.console.serve); err != nil {
+	if v.control, err = listen(config.Host, v.path("control"), v.console.serve); err != nil {
 		return nil, errors.Join(err, v.Close())
 	}
-	if v.beat, err = listen(v.path("beat"), v.beats.Serve); err != nil {
+	if v.beat, err = listen(config.Host, v.path("beat"), v.beats.Serve); err != nil {
 		return nil, errors.Join(err, v.Close())
 	}
 	return v, nil
@@ -61,44 +58,40 @@ func New(config Config) (*VM, error) {
 // Start starts QEMU on the VM's host, with extra options behind those of Args.
 // It runs until the guest powers off, or Close.
 func (v *VM) Start(extra ...string) error {
-	log, err := os.Create(v.LogPath())
+	process, err := v.config.Host.Start(host.Command{Args: append(v.Args(), extra...), Log: v.LogPath()})
 	if err != nil {
-		return fmt.Errorf("create QEMU's log: %w", err)
-	}
-	defer log.Close()
-	args := append(v.Args(), extra...)
-	cmd := exec.Command(args[0], args[1:]...)
-	if v.config.Link != nil {
-		cmd = v.config.Link.Command(context.Background(), v.config.Side, args[0], args[1:]...)
-	}
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start QEMU: %w", err)
 	}
-	v.process, v.exited = cmd.Process, make(chan struct{})
-	go v.serveExit(cmd)
+	v.process, v.told = process, make(chan struct{})
+	go v.serveExit()
 	return nil
 }
 
-func (v *VM) serveExit(cmd *exec.Cmd) {
-	defer close(v.exited)
-	if err := cmd.Wait(); err != nil {
-		v.waited = fmt.Errorf("run QEMU: %w", err)
+func (v *VM) serveExit() {
+	defer close(v.told)
+	<-v.process.Ended()
+	err := v.process.Err()
+	if err != nil {
+		err = fmt.Errorf("run QEMU: %w", err)
 	}
-	v.console.end(errors.Join(errEnded, v.waited))
+	v.console.end(errors.Join(errEnded, err))
 }
 
 // Exited is closed when the QEMU that Start started has ended; it is nil
 // before Start.
-func (v *VM) Exited() <-chan struct{} { return v.exited }
+func (v *VM) Exited() <-chan struct{} {
+	if v.process == nil {
+		return nil
+	}
+	return v.process.Ended()
+}
 
 // PID waits until a QEMU has connected to the VM's first serial port and
 // returns its process, whoever started it.
 func (v *VM) PID(ctx context.Context) (int, error) {
 	select {
 	case <-v.control.connected:
-		return v.control.pid, nil
+		return v.control.conn.PID(), nil
 	case <-v.console.ended:
 		return 0, fmt.Errorf("wait for QEMU to connect: %w", v.console.err)
 	case <-ctx.Done():
@@ -115,8 +108,7 @@ func (v *VM) Stream() *heartbeat.Stream { return v.beats }
 // Log returns the end of what QEMU (if Start started it) and the guest's
 // kernel said.
 func (v *VM) Log() string {
-	text, _ := os.ReadFile(v.LogPath())
-	return string(text[max(0, len(text)-maxLog):]) + v.console.text()
+	return v.config.Host.Tail(v.LogPath(), maxLog) + v.console.text()
 }
 
 // PowerOff ends the guest in an orderly way and waits until its QEMU is gone.
@@ -124,7 +116,7 @@ func (v *VM) PowerOff(ctx context.Context) error {
 	if _, err := v.Command(ctx, "poweroff"); err != nil {
 		return err
 	}
-	return v.control.wait(exitTimeout)
+	return v.control.conn.Wait(exitTimeout)
 }
 
 // Close kills the QEMU that runs here, whoever started it, and removes its
@@ -143,13 +135,13 @@ func (v *VM) remove() error {
 		}
 	}
 	if v.process != nil {
-		_ = v.process.Kill() // it may never have connected
-		<-v.exited
+		v.process.Kill() // it may never have connected
+		<-v.told
 	}
-	for _, path := range v.RAMFiles() {
-		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			problems = append(problems, fmt.Errorf("remove a RAM file: %w", err))
+	for _, path := range append(v.RAMFiles(), v.dir) {
+		if err := v.config.Host.Remove(path); err != nil {
+			problems = append(problems, fmt.Errorf("remove what the VM had: %w", err))
 		}
 	}
-	return errors.Join(append(problems, os.RemoveAll(v.dir))...)
+	return errors.Join(problems...)
 }

@@ -30,6 +30,8 @@ type benchMigrateFlags struct {
 	jitter     time.Duration
 	loss       float64
 	guest      string
+	hosts      []string
+	sshConfig  string
 }
 
 // noLimit is the --bandwidth of a link without a limit.
@@ -56,14 +58,26 @@ was, is recorded as failed and is no data.
 It needs root, QEMU, and what it takes to build the guest (gcc, busybox-static,
 dpkg-deb; a Debian kernel is fetched once).
 
+With --hosts the guests move between two machines instead, from the first to the
+second one, over the network that they have. This machine needs ssh and what
+builds the guest; the two need root logins without a question, QEMU and ip.
+lazymig is copied to them, and nothing stays there. HOST=ADDRESS says where the
+other one reaches it, if that is not where ssh does.
+
 Exit codes: 0 all runs were made, failed ones too; 1 the measurement failed or
 its time is over; 2 usage.`,
 		Example: `  lazymig bench migrate --quick --out quick.jsonl
   lazymig bench migrate --factors link,rtt,loss,guest --out full.jsonl
-  lazymig bench migrate --techniques lazymig,postcopy --rtt 25ms --out far.jsonl`,
+  lazymig bench migrate --techniques lazymig,postcopy --rtt 25ms --out far.jsonl
+  lazymig bench migrate --hosts root@kvm1,root@kvm2 --out metal.jsonl`,
 		Args:                  cobra.NoArgs,
 		DisableFlagsInUseLine: true,
-		RunE:                  func(*cobra.Command, []string) error { return a.runBenchMigrate(&f) },
+		RunE: func(command *cobra.Command, _ []string) error {
+			if err := f.onMetal(command.Flags()); err != nil {
+				return err
+			}
+			return a.runBenchMigrate(&f)
+		},
 	}
 	set := command.Flags()
 	set.StringSliceVar(&f.factors, "factors", []string{"base"}, "vary `LIST` around the base: link, rtt, loss, guest, tls")
@@ -73,7 +87,7 @@ its time is over; 2 usage.`,
 	set.StringVar(&f.out, "out", "", "append the results to `FILE`, one JSON object per line")
 	set.DurationVar(&f.budget, "budget", 2*time.Hour, "begin no run after `DURATION`")
 	set.StringVar(&f.qemu, "qemu", "qemu-system-x86_64", "run guests with `PROGRAM`")
-	set.StringVar(&f.accel, "accel", "tcg", "run guests by `tcg|kvm`")
+	set.StringVar(&f.accel, "accel", "tcg", "run guests by `tcg|kvm`; kvm is the default with --hosts")
 	set.BoolVar(&f.tls, "tls", false, "encrypt QEMU's streams too (X.509)")
 	set.StringVar(&f.peerRAM, "peer-ram", migrations.RAMShared, "hold the RAM for QEMU's techniques in `shared|plain` memory")
 	set.StringVar(&f.bandwidth, "bandwidth", "1Gbit", "rate of the base's link, a `RATE` such as 100Mbit, or none")
@@ -81,6 +95,8 @@ its time is over; 2 usage.`,
 	set.DurationVar(&f.jitter, "jitter", 0, "delay each packet at random by up to `DURATION` more")
 	set.Float64Var(&f.loss, "loss", 0, "`PERCENT` of packets that the base's link loses")
 	set.StringVar(&f.guest, "guest", string(migrations.RandomWriter), "the base's guest: `random|sequential|idle|zero|incompressible|files`")
+	set.StringSliceVar(&f.hosts, "hosts", nil, "move guests from the first of two machines to the second, `A,B`, each HOST or HOST=ADDRESS")
+	set.StringVar(&f.sshConfig, "ssh-config", "", "reach them as `FILE` tells ssh (default: ssh's own)")
 	registerJSON(set, &f.json)
 	return command
 }
@@ -167,19 +183,25 @@ func (a *app) runBenchMigrate(f *benchMigrateFlags) error {
 	if err != nil {
 		return failed(exitFailed, err, "")
 	}
-	ctx, stop := interruptible()
-	defer stop(nil)
-	environment, err := migrations.Here(ctx, f.qemu)
+	ctx, stop := interruptibleBySignals()
+	defer stop()
+	hosts, environment, err := f.open(ctx, program, runs)
 	if err != nil {
-		return failed(exitFailed, err, "install qemu-system-x86, or name the program with --qemu")
+		return err
+	}
+	if hosts != nil {
+		a.tellHosts(hosts)
 	}
 	b := builtFrom()
 	environment.Program, environment.Commit, environment.Accel = b.Version, b.Commit, f.accel
 	table := &migrationTable{out: a.out, err: a.err, json: f.json}
 	err = migrations.Measure(ctx, migrations.Config{
 		Program: program, QEMU: f.qemu, Out: f.out, Runs: runs, Budget: f.budget, Environment: environment,
-		Begun: table.begin, Ended: table.row,
+		Begun: table.begin, Ended: table.row, Hosts: hosts,
 	})
+	if hosts != nil {
+		err = errors.Join(err, hosts.Close())
+	}
 	if err != nil {
 		hint := hintOf(err)
 		if errors.Is(err, migrations.ErrBudget) {

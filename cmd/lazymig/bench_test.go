@@ -44,7 +44,7 @@ func TestBenchMigratePlan(t *testing.T) {
 		guest: "idle", peerRAM: "plain", loss: 0.5, tls: true, accel: "tcg",
 	}
 	runs, err := f.plan()
-	if err != nil || len(runs) != 2*4*5 {
+	if err != nil || len(runs) != 2*7*5 {
 		t.Fatalf("%d runs, %v", len(runs), err)
 	}
 	for _, r := range runs {

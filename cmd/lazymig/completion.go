@@ -75,7 +75,7 @@ func teachFlag(command *cobra.Command, flag *pflag.Flag) error {
 		return command.RegisterFlagCompletionFunc(name, cobra.FixedCompletions([]string{"tcg", "kvm"}, cobra.ShellCompDirectiveNoFileComp))
 	case "peer-ram":
 		return command.RegisterFlagCompletionFunc(name, cobra.FixedCompletions([]string{"shared", "plain"}, cobra.ShellCompDirectiveNoFileComp))
-	case "listen", "to", "from", "metrics", "peer", "vm", "ready-timeout", "validity", "bandwidth", "rtt", "break-link":
+	case "listen", "to", "from", "metrics", "peer", "vm", "ready-timeout", "validity", "bandwidth", "rtt", "break-link", "hosts":
 		return command.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
 	}
 	return nil
