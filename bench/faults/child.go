@@ -38,6 +38,9 @@ type Job struct {
 	Path string `json:",omitempty"`
 	// Bandwidth limits lazymig's background, in bytes per second; 0: not.
 	Bandwidth uint64 `json:",omitempty"`
+	// Cached is the file whose pages the engine has in its cache; empty: it has
+	// none. It brings only what is touched then.
+	Cached string `json:",omitempty"`
 	// From is the address of lazymig's memory server.
 	From string `json:",omitempty"`
 	// Plain is the address of the plain page server.

@@ -3,6 +3,7 @@
 //
 //	floor          a handler that does nothing else copies a page of its own
 //	zero           the same handler answers with a zero page
+//	lazymig-cached lazymig's engine, all pages in its cache, each verified
 //	lazymig        lazymig's engine, pages over QUIC, almost no background
 //	lazymig-bulk   the same while the background saturates the link
 //	serial-quic    the serial handler of userfaultfd-go, pages over plain QUIC

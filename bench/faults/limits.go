@@ -19,6 +19,11 @@ const (
 	// resume.
 	settleTime = 300 * time.Millisecond
 
+	// recipeTime is how long after the hand-off touching begins when the pages
+	// are to come out of the cache: the source tells what they are 200 ms behind
+	// it, and hashes memoryPages in half a second, or more on busy cores.
+	recipeTime = 4 * time.Second
+
 	// measureTimeout bounds one measurement beyond its budget. A handler that
 	// died leaves threads that wait for ever.
 	measureTimeout = 30 * time.Second

@@ -70,8 +70,11 @@ func (s *stage) measure(c Case, repeat int) (touched, float64, error) {
 	if c.Handler.RoundTrip() {
 		return s.roundTrips(c.Handler, job)
 	}
-	if c.Handler == LazymigBulk {
+	switch c.Handler {
+	case LazymigBulk:
 		job.Settle = settleTime
+	case LazymigCached:
+		job.Settle = recipeTime
 	}
 	socket := filepath.Join(s.runner.dir, "socket")
 	handler, err := s.handler(c.Handler, socket)
@@ -79,11 +82,14 @@ func (s *stage) measure(c Case, repeat int) (touched, float64, error) {
 		return touched{}, 0, err
 	}
 	result, err := s.answer(roleTouch, Job{Socket: socket, Touch: job})
-	if err != nil || (c.Handler != Lazymig && c.Handler != LazymigBulk) {
+	if err != nil || !c.Handler.own() {
 		return result, 0, err
 	}
 	var a account
 	err = handler.Read(&a)
+	if c.Handler == LazymigCached && err == nil && a.Remote > uint64(len(result.Samples)/100) {
+		err = fmt.Errorf("%d of %d pages did not come out of the cache", a.Remote, len(result.Samples))
+	}
 	return result, a.BulkBytesPerSecond, err
 }
 
@@ -95,7 +101,7 @@ func (s *stage) handler(h Handler, socket string) (*worker.Worker, error) {
 		return s.ready(roleFloor, job)
 	case Zero:
 		return s.ready(roleZero, job)
-	case Lazymig, LazymigBulk:
+	case Lazymig, LazymigBulk, LazymigCached:
 		source := Job{Path: s.runner.memory}
 		if h == Lazymig {
 			source.Bandwidth = idleBandwidth
@@ -105,6 +111,9 @@ func (s *stage) handler(h Handler, socket string) (*worker.Worker, error) {
 			return nil, err
 		}
 		job.From = memory.Address
+		if h == LazymigCached {
+			job.Cached = s.runner.memory
+		}
 		return s.ready(roleEngine, job)
 	case SerialQUIC, SerialTCP:
 		pages, err := s.serve(rolePages, Job{Path: s.runner.memory})

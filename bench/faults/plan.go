@@ -7,6 +7,7 @@ type Handler string
 const (
 	Floor         Handler = "floor"
 	Zero          Handler = "zero"
+	LazymigCached Handler = "lazymig-cached"
 	Lazymig       Handler = "lazymig"
 	LazymigBulk   Handler = "lazymig-bulk"
 	SerialQUIC    Handler = "serial-quic"
@@ -17,7 +18,7 @@ const (
 
 // Handlers returns all handlers in the order of the tables.
 func Handlers() []Handler {
-	return []Handler{Floor, Zero, Lazymig, LazymigBulk, SerialQUIC, SerialTCP, RoundTripQUIC, RoundTripTCP}
+	return []Handler{Floor, Zero, LazymigCached, Lazymig, LazymigBulk, SerialQUIC, SerialTCP, RoundTripQUIC, RoundTripTCP}
 }
 
 // RoundTrip reports whether h only asks for pages, without faults.
@@ -25,6 +26,9 @@ func (h Handler) RoundTrip() bool { return h == RoundTripQUIC || h == RoundTripT
 
 // Serial reports whether h is the handler that needs cgo.
 func (h Handler) Serial() bool { return h == SerialQUIC || h == SerialTCP }
+
+// own reports whether h is lazymig's engine.
+func (h Handler) own() bool { return h == Lazymig || h == LazymigBulk || h == LazymigCached }
 
 // Memory is the kind of memory that is touched.
 type Memory string

@@ -12,17 +12,28 @@ import (
 	"github.com/lazymig/lazymig/bench/plainpages"
 	"github.com/lazymig/lazymig/bench/worker"
 	"github.com/lazymig/lazymig/internal/migrate"
+	"github.com/lazymig/lazymig/pagecache"
 	"github.com/lazymig/lazymig/quictransport"
 )
 
 // account is what lazymig's engine says of its service at its end.
 type account struct {
 	BulkBytesPerSecond float64
+	// Remote counts the faults that were answered over the network.
+	Remote uint64
 }
+
+// domainKey is that of both sides: pages that one knows the other does too.
+var domainKey = [32]byte{7}
 
 // serveEngine serves one process with lazymig's engine.
 func serveEngine(ctx context.Context, job Job, out io.Writer) error {
 	identity, err := quictransport.InsecureLoopback()
+	if err != nil {
+		return err
+	}
+	identity.DomainKey = domainKey
+	cache, err := fillCache(job.Cached)
 	if err != nil {
 		return err
 	}
@@ -41,15 +52,43 @@ func serveEngine(ctx context.Context, job Job, out io.Writer) error {
 	}
 	err = migrate.ServeFaults(ctx, migrate.ServeFaultsConfig{
 		Socket: job.Socket, From: job.From, Identity: identity, Once: true, Abandon: abandon, Report: report,
+		Cache: cache, OnDemand: cache != nil,
 	})
 	if err := errors.Join(err, said); err != nil {
 		return err
 	}
-	var a account
+	a := account{Remote: served.FaultUS.Remote.Count}
 	if served.TotalMS > 0 {
 		a.BulkBytesPerSecond = float64(served.PagesBulk) * pageBytes / (served.TotalMS / 1000)
 	}
 	return worker.Say(out, a)
+}
+
+// fillCache makes a cache in memory that has all pages of a file; none without
+// one.
+func fillCache(path string) (migrate.PageCache, error) {
+	if path == "" {
+		return nil, nil
+	}
+	memory, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	// With room to spare: what the cache gives up is the network's.
+	cache, err := pagecache.OpenCache(pagecache.Config{Bytes: max(2*int64(len(memory)), pagecache.MinBytes), Key: domainKey})
+	if err != nil {
+		return nil, err
+	}
+	hasher, err := pagecache.NewHasher(domainKey)
+	if err != nil {
+		return nil, err
+	}
+	var d pagecache.Digest
+	for ; len(memory) >= pageBytes; memory = memory[pageBytes:] {
+		hasher.Sum(memory[:pageBytes], d[:])
+		cache.Put(d, memory[:pageBytes])
+	}
+	return cache, nil // it ends with the process
 }
 
 // serveMemory is the source: lazymig's memory server.
@@ -58,6 +97,7 @@ func serveMemory(ctx context.Context, job Job, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	identity.DomainKey = domainKey
 	var said error
 	err = migrate.ServeMemory(ctx, migrate.ServeMemoryConfig{
 		Listen: "127.0.0.1:0", Memory: job.Path, Identity: identity, Bandwidth: job.Bandwidth,

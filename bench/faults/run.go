@@ -139,7 +139,6 @@ func (r *runner) run(ctx context.Context) error {
 		cases = slices.DeleteFunc(cases, func(c Case) bool { return c.Handler.Serial() })
 		r.skipped = append(r.skipped, Skipped{"the serial handler of userfaultfd-go", r.NoSerial})
 	}
-	r.skipped = append(r.skipped, Skipped{"pages from the destination's cache", "lazymig does not ask a cache yet"})
 	if err := writeMemory(r.memory, r.Pages); err != nil {
 		return err
 	}
@@ -202,7 +201,7 @@ func setLimits(results []Result) {
 			over = RoundTripQUIC
 		case SerialTCP:
 			over = RoundTripTCP
-		case Zero:
+		case Zero, LazymigCached:
 		}
 		r.Limit = medians[Case{Floor, r.Setting}]
 		if over != "" {

@@ -32,6 +32,12 @@ type Params struct {
 	HotMiB int
 	// Sequential writes the pages one after the other instead of at random.
 	Sequential bool
+	// Seed tells guests apart: with another one, no page of the memory is like
+	// that of the other guest. Default 0.
+	Seed int
+	// DMAMiB is a memory into which the guest reads its disk's records all the
+	// time (O_DIRECT), if it has a disk. Default: none.
+	DMAMiB int
 	// Rate bounds the page operations a second. Default 0: no bound.
 	Rate int
 	// Beats is the number of heartbeats a second. Default 1000.
@@ -68,6 +74,8 @@ func (p Params) CommandLine() string {
 	}
 	number("mem", p.MemoryMiB)
 	number("hot", p.HotMiB)
+	number("seed", p.Seed)
+	number("dma", p.DMAMiB)
 	number("rate", p.Rate)
 	number("beats", p.Beats)
 	number("records", p.Records)

@@ -24,6 +24,8 @@ const (
 	MostlyZero Guest = "zero"
 	// Incompressible is RandomWriter in a memory of which no page compresses.
 	Incompressible Guest = "incompressible"
+	// Tenth is RandomWriter in a tenth of its memory.
+	Tenth Guest = "tenth"
 	// Files has its memory full of a Debian userland's files, and writes a
 	// sixteenth of the other guests' memory at random.
 	Files Guest = "files"
@@ -31,7 +33,7 @@ const (
 
 // Guests lists all guests.
 func Guests() []Guest {
-	return []Guest{RandomWriter, SequentialWriter, Idle, MostlyZero, Incompressible, Files}
+	return []Guest{RandomWriter, SequentialWriter, Idle, MostlyZero, Incompressible, Tenth, Files}
 }
 
 // ParseGuest returns the guest with the name.
@@ -44,12 +46,14 @@ func ParseGuest(name string) (Guest, error) {
 
 // params returns what the guest's program is told.
 func (s Setting) params() guest.Params {
-	p := guest.Params{MemoryMiB: s.ChangingMiB}
+	p := guest.Params{MemoryMiB: s.ChangingMiB, Seed: s.seed}
 	switch s.Guest {
 	case SequentialWriter:
 		p.Sequential = true
 	case MostlyZero:
 		p.Pattern, p.HotMiB = guest.PatternZero, max(1, s.ChangingMiB/16)
+	case Tenth:
+		p.HotMiB = max(1, s.ChangingMiB/10)
 	case Files:
 		p.MemoryMiB = max(1, s.ChangingMiB/16)
 	case Incompressible:

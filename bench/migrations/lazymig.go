@@ -20,6 +20,7 @@ const OwnPort = "7007"
 // own moves a guest with the commands that a user types.
 type own struct {
 	dir           string // of this machine
+	cache         Cache
 	ends          map[link.Side]end
 	source, place *vm.VM
 	// arrived is called when the destination's QEMU runs.
@@ -35,7 +36,8 @@ func (o *own) prepare(ctx context.Context) (*monitor, error) {
 		return nil, err
 	}
 	to := o.ends[o.place.Side()]
-	args := append([]string{"receive", "--json", "--listen", net.JoinHostPort(to.host.Address(), OwnPort)}, to.args()...)
+	_, cache := o.cache.args(to)
+	args := append([]string{"receive", "--json", "--listen", net.JoinHostPort(to.host.Address(), OwnPort)}, append(to.args(), cache...)...)
 	var err error
 	if o.receive, err = to.start(append(append(args, "--"), o.place.Args()...)); err != nil {
 		return nil, err
@@ -48,9 +50,12 @@ func (e end) args() []string {
 	return []string{"--state-dir", filepath.Join(e.dir, "state"), "--tls-dir", filepath.Join(e.dir, "tls")}
 }
 
-// identify makes a CA and gives each host what it needs of it.
+// identify makes a CA and gives each host what it needs of it, once.
 func (o *own) identify() error {
 	ca := filepath.Join(o.dir, "ca")
+	if _, err := os.Stat(ca); err == nil {
+		return nil
+	}
 	if err := quictransport.CreateCA(ca); err != nil {
 		return err
 	}
@@ -84,7 +89,8 @@ func (e end) identify(ca, name string) error {
 // move returns when the source is free.
 func (o *own) move(ctx context.Context) error {
 	from, to := o.ends[o.source.Side()], o.ends[o.place.Side()]
-	args := append([]string{"send", "--json", "--qmp", o.source.QMPPath(), "--to", net.JoinHostPort(to.host.Address(), OwnPort)}, from.args()...)
+	cache, _ := o.cache.args(from)
+	args := append([]string{"send", "--json", "--qmp", o.source.QMPPath(), "--to", net.JoinHostPort(to.host.Address(), OwnPort)}, append(from.args(), cache...)...)
 	var err error
 	if o.send, err = from.start(args); err != nil {
 		return err

@@ -17,10 +17,14 @@ const (
 	FactorGuest Factor = "guest"
 	// FactorTLS encrypts what QEMU sends.
 	FactorTLS Factor = "tls"
+	// FactorCache is what lazymig's destination has already.
+	FactorCache Factor = "cache"
 )
 
 // Factors lists what can be varied.
-func Factors() []Factor { return []Factor{FactorLink, FactorRTT, FactorLoss, FactorGuest, FactorTLS} }
+func Factors() []Factor {
+	return []Factor{FactorLink, FactorRTT, FactorLoss, FactorGuest, FactorTLS, FactorCache}
+}
 
 // ParseFactor returns the factor with the name.
 func ParseFactor(name string) (Factor, error) {
@@ -60,8 +64,12 @@ func variants(base Setting, factor Factor) []Setting {
 		}
 	case FactorGuest:
 		for _, g := range Guests() {
-			add(func(s *Setting) { s.Guest = g })
+			if g != Tenth { // it is for caches
+				add(func(s *Setting) { s.Guest = g })
+			}
 		}
+	case FactorCache:
+		settings = cacheVariants(base)
 	case FactorTLS:
 		add(func(s *Setting) { s.TLS = true })
 	case FactorBase:
@@ -82,7 +90,9 @@ func Plan(base Setting, factors []Factor, techniques []Technique, repeat int) []
 	settings := []variant{{base, FactorBase}}
 	for _, f := range factors {
 		for _, s := range variants(base, f) {
-			settings = append(settings, variant{s, f})
+			if !slices.ContainsFunc(settings, func(v variant) bool { return v.Setting == s }) {
+				settings = append(settings, variant{s, f})
+			}
 		}
 	}
 	var runs []Run
@@ -91,6 +101,9 @@ func Plan(base Setting, factors []Factor, techniques []Technique, repeat int) []
 			for _, t := range techniques {
 				if t == Lazymig && v.factor == FactorTLS {
 					continue // it always encrypts: the base has it
+				}
+				if t != Lazymig && v.Cache != NoCache {
+					continue // it has none
 				}
 				s := v.Setting
 				s.Technique = t

@@ -2,6 +2,7 @@ package migrations
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/lazymig/lazymig/internal/migrate"
@@ -30,15 +31,19 @@ type Setting struct {
 	// RAM is what holds the RAM of QEMU's own techniques: "shared", as lazymig
 	// has it, or "plain". It is "shared" for lazymig.
 	RAM string `json:"ram"`
+	// Cache is what lazymig's destination has already.
+	Cache Cache `json:"cache,omitempty"`
 	// TLS says that QEMU encrypts the stream, by X.509 on both sides. lazymig
 	// always does.
 	TLS bool `json:"tls"`
+
+	seed int // of the guest's memory, for guests before the measured one
 }
 
 // String names the setting, without spaces; equal settings have equal names.
 func (s Setting) String() string {
-	return fmt.Sprintf("%s,rate=%d,rtt=%g,jitter=%g,loss=%g,guest=%s,memory=%d/%d,ram=%s,tls=%t",
-		s.Technique, s.RateBits, s.RTTMS, s.JitterMS, s.Loss, s.Guest, s.ChangingMiB, s.MemoryMiB, s.RAM, s.TLS)
+	return fmt.Sprintf("%s,rate=%d,rtt=%g,jitter=%g,loss=%g,guest=%s,memory=%d/%d,ram=%s,cache=%s,tls=%t",
+		s.Technique, s.RateBits, s.RTTMS, s.JitterMS, s.Loss, s.Guest, s.ChangingMiB, s.MemoryMiB, s.RAM, strings.ReplaceAll(string(s.Cache), " ", "-"), s.TLS)
 }
 
 // Outcome says whether the results of a run count.
@@ -76,7 +81,7 @@ type Record struct {
 	Time    time.Time `json:"time"`
 	Setting
 	Repeat      int         `json:"repeat"` // from 1
-	Factor      string      `json:"factor"` // what was varied: "base", "link", "rtt", "loss", "guest" or "tls"
+	Factor      string      `json:"factor"` // what was varied: "base", "link", "rtt", "loss", "guest", "tls" or "cache"
 	Environment Environment `json:"environment"`
 	// Capabilities and Parameters are what QEMU was told for its techniques.
 	Capabilities []string       `json:"capabilities,omitempty"`

@@ -37,6 +37,7 @@ type run struct {
 	places map[link.Side]bench.Place
 	pair   *bench.Pair
 	place  *vm.VM // where the guest goes to
+	former []*own // moves before the measured one
 	source *monitor
 	costs  costs
 	clocks clocks // as they were before the move
@@ -55,10 +56,16 @@ type run struct {
 
 // measure makes one run and fills the record. The error says why it failed.
 func (r *run) measure(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, r.close()) }()
+	if err := r.prelude(ctx); err != nil {
+		return err
+	}
 	boot, cancel := context.WithTimeout(ctx, bootTimeout)
 	defer cancel()
-	defer func() { err = errors.Join(err, r.close()) }()
 	if err := r.boot(boot); err != nil {
+		return err
+	}
+	if err := r.settle(boot); err != nil {
 		return err
 	}
 	if err := r.observe(boot); err != nil {
@@ -89,20 +96,28 @@ func (s Setting) timeout() time.Duration {
 	return moveTimeout + moveFactor*time.Duration(float64(s.ChangingMiB<<20)/rate*float64(time.Second))
 }
 
-// boot starts the guest on an unlimited link and then shapes the link.
-func (r *run) boot(ctx context.Context) (err error) {
+// prelude makes everything that the guest finds.
+func (r *run) prelude(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, historyTimeout)
+	defer cancel()
 	r.dir = filepath.Join(os.TempDir(), leftover.Name("migration"))
 	if err := os.Mkdir(r.dir, 0o700); err != nil {
 		return fmt.Errorf("create a folder: %w", err)
 	}
-	config := vm.Config{RAM: []vm.Backend{{MiB: r.setting.MemoryMiB}}, Guest: r.setting.params(), Binary: r.config.QEMU, Accel: r.config.Environment.Accel}
-	if r.setting.RAM == RAMPlain {
-		config.RAM[0].Sharing = vm.Plain
-	}
 	if r.config.Hosts != nil {
+		var err error
 		if r.places, err = r.config.Hosts.Prepare(); err != nil {
 			return err
 		}
+	}
+	return r.history(ctx)
+}
+
+// boot starts the guest on an unlimited link and then shapes the link.
+func (r *run) boot(ctx context.Context) (err error) {
+	config := vm.Config{RAM: []vm.Backend{{MiB: r.setting.MemoryMiB}}, Guest: r.setting.params(), Binary: r.config.QEMU, Accel: r.config.Environment.Accel}
+	if r.setting.RAM == RAMPlain {
+		config.RAM[0].Sharing = vm.Plain
 	}
 	if r.setting.Guest == Files {
 		if config.Files, err = guest.Files(ctx); err != nil {
@@ -243,11 +258,7 @@ func (r *run) arrived(m *monitor) error {
 // choose returns the technique of the setting.
 func (r *run) choose() (mover, error) {
 	if r.setting.Technique == Lazymig {
-		o := &own{source: r.pair.Source(), place: r.place, arrived: r.arrived, dir: r.dir, ends: map[link.Side]end{}}
-		for _, side := range sides {
-			o.ends[side] = r.end(side)
-		}
-		return o, nil
+		return r.own(r.place), nil
 	}
 	p := &peer{technique: r.setting.Technique, source: r.source, place: r.place, host: r.pair.Host(r.place.Side())}
 	r.record.Capabilities, r.record.Parameters = p.technique.capabilities(), p.technique.parameters()
@@ -300,6 +311,7 @@ func (r *run) close() error {
 	if o, ok := r.mover.(*own); ok {
 		problems = append(problems, o.removeRAM())
 	}
+	problems = append(problems, r.forget())
 	for _, place := range r.places {
 		problems = append(problems, place.Host.Remove(place.Dir), place.Host.Remove(place.RAMDir))
 	}

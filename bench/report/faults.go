@@ -11,6 +11,7 @@ import (
 var names = map[faults.Handler]string{
 	faults.Floor:         "floor",
 	faults.Zero:          "zero page",
+	faults.LazymigCached: "lazymig, cached",
 	faults.Lazymig:       "lazymig",
 	faults.LazymigBulk:   "lazymig, busy link",
 	faults.SerialQUIC:    "serial, QUIC",

@@ -11,7 +11,7 @@ import (
 // How the tables of faults are to be read.
 const faultsLegend = `Time from the touch of a missing page to its content, as the touching thread sees it, in µs.
 **floor**: a handler that does nothing else copies a page that it has. **zero page**: the same with UFFDIO_ZEROPAGE.
-**lazymig**: its engine, pages over QUIC (TLS 1.3), each checked against its BLAKE3 digest, the background held to 64 KiB/s;
+**lazymig, cached**: its engine, all pages in its cache, each checked against its BLAKE3 digest. **lazymig**: pages over QUIC (TLS 1.3), each checked against its BLAKE3 digest, the background held to 64 KiB/s;
 **busy link**: the background unlimited. **serial**: the handler of userfaultfd-go, one fault at a time, nothing ahead, no digest;
 QUIC is a plain quic-go stream, TCP has no encryption. **round trip**: a page asked for without a fault.
 **p50/limit**: the median over what cannot be undercut: the floor, and for pages over a network one round trip of the same

@@ -36,6 +36,9 @@ func label(m migrations.Record) string {
 	if m.RAM == migrations.RAMPlain {
 		name += ", plain RAM"
 	}
+	if m.Cache != migrations.NoCache {
+		name += ", " + string(m.Cache)
+	}
 	return name
 }
 

@@ -127,8 +127,12 @@ func (g group) overRTT(of quantity) [][2]float64 {
 	return points
 }
 
-// origins is where the pages of each guest came from in lazymig's first good run
-// over the base's link, in MB.
+// originFactors are those over which origins are shown: the link makes no
+// difference.
+var originFactors = []migrations.Factor{migrations.FactorBase, migrations.FactorGuest, migrations.FactorCache}
+
+// origins is where the pages of each guest, with each cache, came from in lazymig's
+// first good run, in MB.
 func origins(all []migrations.Record) Figure {
 	f := Figure{Name: "migrations-origin", Title: "Where the memory of a guest came from", Y: Axis{Label: "guest memory, MB"}}
 	parts := []struct {
@@ -146,11 +150,14 @@ func origins(all []migrations.Record) Figure {
 		bars.Parts = append(bars.Parts, Part{Name: p.name})
 	}
 	for _, m := range all {
-		factor := migrations.Factor(m.Factor)
-		if m.Own == nil || m.Outcome != migrations.Verified || (factor != migrations.FactorBase && factor != migrations.FactorGuest) || slices.Contains(bars.Groups, string(m.Guest)) {
+		factor, group := migrations.Factor(m.Factor), string(m.Guest)
+		if m.Cache != migrations.NoCache {
+			group += ", " + string(m.Cache)
+		}
+		if m.Own == nil || m.Outcome != migrations.Verified || !slices.Contains(originFactors, factor) || slices.Contains(bars.Groups, group) {
 			continue
 		}
-		bars.Groups = append(bars.Groups, string(m.Guest))
+		bars.Groups = append(bars.Groups, group)
 		for i, p := range parts {
 			bars.Parts[i].Values = append(bars.Parts[i].Values, float64(p.of(m.Own))*4096/1e6)
 		}

@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/lazymig/lazymig/bench/migrations"
 )
@@ -107,7 +108,7 @@ func floorRow(p group, cells int) []string {
 }
 
 func compared(technique string, mine, other float64) string {
-	if technique == own || mine == 0 || other == 0 {
+	if strings.HasPrefix(technique, own) || mine == 0 || other == 0 {
 		return ""
 	}
 	return ratio(mine / other)

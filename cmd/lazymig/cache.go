@@ -65,7 +65,9 @@ func (a *app) cache() *cobra.Command {
 		Use:   "cache",
 		Short: "Let guests have pages that this host has already",
 		Long: `Let guests have pages that this host has already: those of disk images, kernels
-and snapshots, which are indexed where they are, without a copy.
+and snapshots, which are indexed where they are, without a copy, and those that
+have come or gone with guests before. send, receive and serve-uffd use it, given
+the same --cache-dir.
 
 A cache belongs to one trust domain, by the key of its hosts' digests; with
 another key it is another cache. The default place is ` + defaultCacheDir + `, for

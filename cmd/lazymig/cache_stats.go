@@ -36,7 +36,7 @@ func (a *app) showCache(to cacheTarget, asJSON bool) error {
 		fmt.Fprintf(a.out, "%-10s %s\n", "domain", to.key.Fingerprint())
 	}
 	// One function for each thing that a cache has.
-	for _, show := range []func(cacheTarget, bool) error{a.imageStats} {
+	for _, show := range []func(cacheTarget, bool) error{a.storeStats, a.imageStats} {
 		if err := show(to, asJSON); err != nil {
 			return err
 		}

@@ -14,8 +14,8 @@ func (a *app) cacheVerify() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "verify [IMAGE…]",
 		Short: "Read everything again, and tell what has changed",
-		Long: `Read all blocks of the named images again, or of all images, and tell how many
-are as they were indexed. Nothing is changed. A cache gives no wrong pages
+		Long: `Read all blocks of the named images again, or of all images and all pages that
+this host has seen, and tell how many are as they were. Nothing is changed. A cache gives no wrong pages
 without it: each is checked when it is used.
 
 Exit codes: 0 everything is as it was; 1 something has changed, is gone or
@@ -41,6 +41,11 @@ func (a *app) verifyCache(to cacheTarget, names []string, asJSON bool) error {
 	defer stop(nil)
 	// One function for each thing that a cache has; names are of images.
 	intact, err := a.verifyImages(ctx, to, names, asJSON)
+	if err == nil && len(names) == 0 {
+		var seen bool
+		seen, err = a.verifyStore(ctx, to, asJSON)
+		intact = intact && seen
+	}
 	if err != nil {
 		return err
 	}

@@ -45,14 +45,21 @@ func TestReturn(t *testing.T) {
 	}
 }
 
-// TestWarm brings what does not change to the destination before the switch.
+// TestWarm brings what does not change to the destination before the switch,
+// while the guest's disk is read into memory that is brought there, too: its
+// device writes it without a trace.
 func TestWarm(t *testing.T) {
-	m := newMover(t, mostlyCold())
+	config := mostlyCold()
+	config.VM.Guest.DMAMiB = 32
+	m := newMover(t, config)
 	receive := m.receive("--cache-size", "2GiB")
 	send := m.send("--warm", "--warm-cpu", "90")
 	sent, received := send.exits(0), receive.exits(0)
 	m.moved()
 	m.verify()
+	if answer, err := m.pair.Source().Verify(m.ctx); err != nil || answer.Number("landed") < 1000 {
+		t.Errorf("what the disk was read into: %s, %v", answer, err)
+	}
 	m.describe(sent, received)
 	t.Logf("%d pages warmed in %.1f s, %d pages of the cache", sent.PagesWarmed, sent.WarmMS/1000, received.PagesCache)
 	if received.PagesCache < received.PagesTotal/3 {

@@ -40,10 +40,15 @@ func (f *sideFlags) register(set *pflag.FlagSet) {
 	set.StringVar(&f.peer, "peer", "", "accept only the peer whose certificate has this `NAME`")
 	registerJSON(set, &f.json)
 	set.StringVar(&f.logFormat, "log-format", "text", "write messages and the engine's log as `text|json`")
+	f.registerCache(set)
+	set.StringVar(&f.metrics, "metrics", "", "serve Prometheus metrics at `HOST:PORT` for as long as the migration lasts")
+}
+
+// registerCache registers the flags of a cache.
+func (f *sideFlags) registerCache(set *pflag.FlagSet) {
 	set.StringVar(&f.cacheDir, "cache-dir", "", "ask the cache in `DIR` before the network, and keep there what passes (see lazymig cache)")
 	set.Var(&f.cacheSize, "cache-size", "limit of the cache, such as 8GiB (default 1GiB); without --cache-dir it is in memory and ends with the migration")
 	set.StringVar(&f.cacheKey, "cache-key", "", "take the key of all digests from `FILE`, the same on both sides (default: domain.key of --tls-dir)")
-	set.StringVar(&f.metrics, "metrics", "", "serve Prometheus metrics at `HOST:PORT` for as long as the migration lasts")
 }
 
 func registerStateDir(set *pflag.FlagSet, dir *string) {

@@ -46,6 +46,9 @@ func (f *serveFlags) identity() (*quictransport.Identity, error) {
 		load = quictransport.InsecureLoopback
 	}
 	identity, err := load()
+	if err == nil && f.cacheKey != "" {
+		identity.DomainKey, err = quictransport.LoadDomainKey(f.cacheKey)
+	}
 	if err != nil {
 		return nil, failed(exitUsage, err, "")
 	}

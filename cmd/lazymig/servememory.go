@@ -45,6 +45,7 @@ configuration.`,
 	}
 	set := command.Flags()
 	f.register(set)
+	set.StringVar(&f.cacheKey, "cache-key", "", "take the key of all digests from `FILE`, the same as the clients' (default: domain.key of --tls-dir)")
 	set.StringVar(&f.listen, "listen", "", "wait for clients at `HOST:PORT`")
 	set.StringVar(&f.memory, "memory", "", "serve this memory `FILE`")
 	set.Var(&f.bandwidth, "bandwidth", "limit of each client's background in bytes per second, such as 500MB or 1GiB")

@@ -13,7 +13,7 @@ import (
 type serveUffdFlags struct {
 	serveFlags
 	socket, from, memory string
-	once                 bool
+	once, onDemand       bool
 }
 
 func (a *app) serveUffd() *cobra.Command {
@@ -27,6 +27,8 @@ VMM that hands its page faults over in the same way.
 Any number of VMMs may connect to the socket. The pages that they wait for come
 first, the rest in the background, from a lazymig serve-memory on another host
 or from a file of this one. When all of its memory is in, a VMM needs nobody.
+With --cache-dir, pages that this host has already do not cross the network
+again: those of VMMs before, and of images that lazymig cache add knows.
 
 While pages are missing the VMM depends on this process. If that is killed, the
 VMM stalls for ever: it never reads zeros, and no new process can take it over.
@@ -53,6 +55,8 @@ configuration.`,
 	set.StringVar(&f.socket, "socket", "", "VMMs connect to `SOCKET`, which only this user may use")
 	set.StringVar(&f.from, "from", "", "the memory is served by lazymig serve-memory at `HOST:PORT`")
 	set.StringVar(&f.memory, "memory", "", "the memory is this `FILE`")
+	f.registerCache(set)
+	set.BoolVar(&f.onDemand, "on-demand", false, "bring only what a VMM touches: no background, and it depends on this process until it ends")
 	set.BoolVar(&f.once, "once", false, "end with the service of the first VMM")
 	require(command, "socket")
 	command.MarkFlagsOneRequired("from", "memory")
@@ -65,8 +69,8 @@ func (f *serveUffdFlags) checkSource() error {
 	if f.from != "" {
 		return f.check("from", f.from)
 	}
-	if f.insecure || f.peer != "" {
-		return usage("", "--insecure-loopback and --peer are for --from: a file needs no network")
+	if f.insecure || f.peer != "" || f.cacheDir != "" || f.cacheSize != 0 || f.cacheKey != "" {
+		return usage("", "--insecure-loopback, --peer and --cache-… are for --from: a file needs no network")
 	}
 	return f.checkLogFormat()
 }
@@ -74,7 +78,11 @@ func (f *serveUffdFlags) checkSource() error {
 func (a *app) serveFaults(f *serveUffdFlags) error {
 	var identity *quictransport.Identity
 	var err error
+	var job agent.Job
 	if f.from != "" {
+		if err := f.cacheJob(&job); err != nil {
+			return err
+		}
 		if identity, err = f.identity(); err != nil {
 			return err
 		}
@@ -92,9 +100,16 @@ func (a *app) serveFaults(f *serveUffdFlags) error {
 	if _, err := agent.Harden(); err != nil {
 		show.say("memory pressure may end this process: " + err.Error())
 	}
+	cache, closeCache, err := agent.OpenCache(job, identity, show.say)
+	if err != nil {
+		return failed(exitUsage, err, hintOf(err))
+	}
 	err = migrate.ServeFaults(ctx, migrate.ServeFaultsConfig{
 		Socket: f.socket, From: f.from, Memory: f.memory, Identity: identity, Peer: f.peer,
-		Once: f.once, Abandon: abandon, Report: show.event,
+		Cache: cache, OnDemand: f.onDemand, Once: f.once, Abandon: abandon, Report: show.event,
 	})
+	if problem := closeCache(); problem != nil {
+		show.say(problem.Error())
+	}
 	return serveFailed(err)
 }

@@ -9,10 +9,10 @@ import (
 	"github.com/lazymig/lazymig/quictransport"
 )
 
-// openCache opens the cache that the job asks for. One that another process has
+// OpenCache opens the cache that the job asks for. One that another process has
 // is no reason to leave a guest where it is: then there is none, and say tells
 // why.
-func openCache(job Job, identity *quictransport.Identity, say func(string)) (cache migrate.PageCache, done func() error, err error) {
+func OpenCache(job Job, identity *quictransport.Identity, say func(string)) (cache migrate.PageCache, done func() error, err error) {
 	none := func() error { return nil }
 	if job.CacheDir == "" && job.CacheBytes == 0 {
 		return nil, none, nil

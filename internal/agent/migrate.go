@@ -25,7 +25,7 @@ func Migrate(ctx context.Context, job Job, publish func(kind string, event any))
 		return link.send(spec, spec.Done)
 	}
 	tell := func(e migrate.Event) { publish(e.Event, e) }
-	cache, closeCache, err := openCache(job, identity, func(text string) { tell(migrate.Event{Event: migrate.EventMessage, Time: time.Now(), Message: text}) })
+	cache, closeCache, err := OpenCache(job, identity, func(text string) { tell(migrate.Event{Event: migrate.EventMessage, Time: time.Now(), Message: text}) })
 	if err != nil {
 		return exitFor(exitUsage, err)
 	}

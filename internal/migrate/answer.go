@@ -322,7 +322,7 @@ func (in *installer) request(run lazymig.Run) {
 
 // ask requests more of the background while there is room in the window.
 func (in *installer) ask() {
-	if in.link == nil || !in.mapped || !in.committed.Load() || in.storming() {
+	if in.link == nil || in.onDemand || !in.mapped || !in.committed.Load() || in.storming() {
 		return
 	}
 	for in.window.Room() >= chunkPages {

@@ -43,16 +43,12 @@ type dish struct {
 }
 
 // serveRecipe takes the destination's filter and answers with the recipe.
-func (s *pageServer) serveRecipe(link *quictransport.Link) error {
+func (s *pageServer) serveRecipe(link *quictransport.Link, peer *peerCache) error {
 	filter, err := readFilter(link.Recipe())
 	if err != nil {
 		return err
 	}
-	if filter != nil {
-		s.filters.Do(func() { s.sent = newDuplicates() })
-		s.filter.Store(filter)
-	}
-	s.filterOnce.Do(func() { close(s.filtered) })
+	peer.learn(filter)
 	if filter == nil {
 		return nil
 	}
@@ -69,7 +65,7 @@ func (s *pageServer) serveRecipe(link *quictransport.Link) error {
 	if err := c.run(); err != nil {
 		return fmt.Errorf("send the recipe: %w", err)
 	}
-	s.kept()
+	s.allKept()
 	return nil
 }
 
@@ -89,12 +85,12 @@ func (s *pageServer) calmed(link *quictransport.Link) bool {
 	return false
 }
 
-// stepBack gives the calling goroutine a thread that runs only when nothing else
-// wants its processor, and that ends with it.
+// stepBack gives the calling goroutine a thread that takes no processor from
+// anybody who wakes up, about a quarter of one that is busy, and that ends with it.
 func stepBack() {
 	runtime.LockOSThread()
-	idle := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}
-	_ = unix.SchedSetAttr(0, &idle, 0) // it works as well without
+	batch := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_BATCH, Nice: cookNice}
+	_ = unix.SchedSetAttr(0, &batch, 0) // it works as well without
 }
 
 // readFilter reads the filter whole; nil if the destination has none.
@@ -131,13 +127,13 @@ func readFilter(stream quictransport.Stream) (*pagecache.Filter, error) {
 
 // keep fills this host's cache if no recipe does that.
 func (s *pageServer) keep() {
-	if s.cache == nil || s.filter.Load() != nil {
+	if s.cache == nil || s.peer.Load().known() != nil {
 		return
 	}
 	s.wait.Go(func() {
 		c := &cook{server: s, stop: s.thawed.Done(), write: func([]byte) error { return nil }}
 		if c.run() == nil { // memory that cannot be read is the answers' trouble
-			s.kept()
+			s.allKept()
 		}
 	})
 }

@@ -62,7 +62,7 @@ func (f *faultSession) run() Served {
 	f.counters.fill(&r)
 	served := Served{
 		Outcome: outcome, PagesTotal: f.total,
-		PagesZero: r.PagesZero, PagesDemand: r.PagesDemand, PagesBulk: r.PagesBulk,
+		PagesZero: r.PagesZero, PagesCache: r.PagesCache, PagesDemand: r.PagesDemand, PagesBulk: r.PagesBulk,
 		PagesDiscarded: r.PagesDiscarded, PagesPoisoned: r.PagesPoisoned,
 		BytesSent: f.past.sent, BytesReceived: f.past.received, BytesRaw: r.BytesRaw,
 		DigestMismatches: r.DigestMismatches, Reconnects: r.Reconnects, FaultUS: r.FaultUS,
@@ -100,6 +100,11 @@ func (f *faultSession) serve() (ServeOutcome, error) {
 	var wait sync.WaitGroup
 	defer wait.Wait()
 	defer cancel()
+	if f.server.cache != nil {
+		in.useCache(ctx, f.server.cache, f.server.filter)
+		defer in.shelf.wait.Wait()
+		defer cancel()
+	}
 	served, broken, ended := make(chan error, 1), make(chan error, 1), make(chan error, 1)
 	in.start()
 	wait.Go(func() { served <- in.run(ctx) })
@@ -174,6 +179,7 @@ func (f *faultSession) newInstaller() (*installer, error) {
 	in.message = f.say
 	support, _ := uffd.Probe(uffd.FeaturePoison) // if it cannot be asked, such a page stalls
 	in.canPoison = support == uffd.Supported
+	in.onDemand = f.server.cfg.OnDemand
 	return in, nil
 }
 

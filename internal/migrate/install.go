@@ -67,6 +67,7 @@ type installer struct {
 	window     prefetch.Window
 	mapped     bool // the source has told all its holes
 	complained bool // about a list of poisoned pages that cannot be written
+	onDemand   bool // there is no background
 	calm       bool // the storm of faults behind the resume is over
 	current    bulkWork
 	stuck      []*answer            // demand answers that the kernel could not take yet

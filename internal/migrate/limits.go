@@ -59,6 +59,8 @@ const (
 	recipePages = wire.MaxRecipeDigests - 2*chunkPages
 	// maxCooks bounds the goroutines that hash a frozen guest.
 	maxCooks = 16
+	// cookNice is the niceness of their threads: a third of the weight of others.
+	cookNice = 5
 	// farRTT is from which round trip on the recipe comes at once.
 	farRTT = 2 * time.Millisecond
 	// warmEnough is the part of the guest, 1/n, that a walk must find to be worth

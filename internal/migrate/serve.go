@@ -33,32 +33,33 @@ type SourceMemory interface {
 // goroutine for each page stream of a link; requests that come before the
 // freeze wait for it, because earlier bytes prove nothing.
 type pageServer struct {
-	layout  lazymig.Layout
-	memory  SourceMemory
-	lost    *poisonList
-	key     pagecache.Key
-	rate    uint64
-	hot     []lazymig.Run // what the guest is likely to touch first
-	cache   PageCache     // of this host, or nil
-	filter  atomic.Pointer[pagecache.Filter]
+	layout lazymig.Layout
+	memory SourceMemory
+	lost   *poisonList
+	key    pagecache.Key
+	rate   uint64
+	hot    []lazymig.Run // what the guest is likely to touch first
+	cache  PageCache     // of this host, or nil
+	// peer is what the other end of the newest link has; nil before there is one.
+	peer   atomic.Pointer[peerCache]
+	warmth *warmth // what was pushed there; set before frozen is closed
+
+	frozen  chan struct{} // closed at the freeze
+	ceded   chan struct{} // closed behind the commit
 	keeping chan struct{} // closed when all pages are in the cache
-	// filtered is closed when the destination has said what it has.
-	filtered            chan struct{}
-	filters, filterOnce sync.Once
-	warmth              *warmth       // set before frozen is closed
-	sent                *duplicates   // set before filter is
-	frozen              chan struct{} // closed at the freeze
-	ceded               chan struct{} // closed behind the commit
-	opening             sync.Once
-	ceding              sync.Once
-	keepsAll            sync.Once
-	thawed              context.Context
-	thaw                context.CancelFunc
-	wait                sync.WaitGroup
+	opening sync.Once
+	ceding  sync.Once
+	kept    sync.Once
+	thawed  context.Context
+	thaw    context.CancelFunc
+	wait    sync.WaitGroup
 }
 
 func newPageServer(layout lazymig.Layout, memory SourceMemory, lost *poisonList, key pagecache.Key, rate uint64) *pageServer {
-	s := &pageServer{layout: layout, memory: memory, lost: lost, key: key, rate: rate, frozen: make(chan struct{}), ceded: make(chan struct{}), keeping: make(chan struct{}), filtered: make(chan struct{})}
+	s := &pageServer{
+		layout: layout, memory: memory, lost: lost, key: key, rate: rate,
+		frozen: make(chan struct{}), ceded: make(chan struct{}), keeping: make(chan struct{}),
+	}
 	s.thawed, s.thaw = context.WithCancel(context.Background())
 	return s
 }
@@ -76,8 +77,8 @@ func (s *pageServer) cede() {
 	})
 }
 
-// kept notes that all pages are in this host's cache.
-func (s *pageServer) kept() { s.keepsAll.Do(func() { close(s.keeping) }) }
+// allKept notes that all pages are in this host's cache.
+func (s *pageServer) allKept() { s.kept.Do(func() { close(s.keeping) }) }
 
 // close ends all streams: no byte is read from memory that runs again.
 func (s *pageServer) close() {
@@ -87,21 +88,23 @@ func (s *pageServer) close() {
 
 // attach serves the page streams of a link until it dies.
 func (s *pageServer) attach(link *quictransport.Link) {
-	s.start(link, link.Demand(), 0, -1)
+	peer := newPeerCache()
+	s.peer.Store(peer)
+	s.start(link, link.Demand(), 0, peer, -1)
 	for i, stream := range link.Bulk() {
-		s.start(link, stream, s.rate, i)
+		s.start(link, stream, s.rate, peer, i)
 	}
 	s.wait.Go(func() {
-		if err := s.serveRecipe(link); err != nil && !errors.Is(err, errCookStopped) {
+		if err := s.serveRecipe(link, peer); err != nil && !errors.Is(err, errCookStopped) {
 			closeLink(link, err)
 		}
 	})
 }
 
 // start serves one stream: a bulk stream, or the demand stream of number -1.
-func (s *pageServer) start(link *quictransport.Link, stream quictransport.Stream, rate uint64, bulk int) {
+func (s *pageServer) start(link *quictransport.Link, stream quictransport.Stream, rate uint64, peer *peerCache, bulk int) {
 	s.wait.Go(func() {
-		if err := s.serve(link, stream, rate, bulk); err != nil {
+		if err := s.serve(link, stream, rate, peer, bulk); err != nil {
 			closeLink(link, err)
 		}
 	})
@@ -143,11 +146,11 @@ func (s *pageServer) reached(step <-chan struct{}, link *quictransport.Link) boo
 }
 
 // serve answers the requests of one stream.
-func (s *pageServer) serve(link *quictransport.Link, stream quictransport.Stream, rate uint64, bulk int) error {
+func (s *pageServer) serve(link *quictransport.Link, stream quictransport.Stream, rate uint64, peer *peerCache, bulk int) error {
 	if !s.reached(s.frozen, link) {
 		return nil
 	}
-	out, err := s.newAnswerer(stream, rate)
+	out, err := s.newAnswerer(stream, rate, peer)
 	if err != nil {
 		return err
 	}
@@ -249,18 +252,20 @@ type answerer struct {
 	pacer   prefetch.Pacer
 	digest  [pagecache.DigestSize]byte
 	batch   []byte // frames that are not written yet
-	// filter has what need not be sent as data; nil: everything is.
+	// peer is what the other end has, filter what of it need not be sent as
+	// data; nil: everything is.
+	peer   *peerCache
 	filter *pagecache.Filter
 	isBulk bool
 }
 
-func (s *pageServer) newAnswerer(stream quictransport.Stream, rate uint64) (*answerer, error) {
+func (s *pageServer) newAnswerer(stream quictransport.Stream, rate uint64, peer *peerCache) (*answerer, error) {
 	hasher, err := pagecache.NewHasher(s.key)
 	if err != nil {
 		return nil, err
 	}
 	return &answerer{
-		server: s, stream: stream, hasher: hasher,
+		server: s, stream: stream, peer: peer, hasher: hasher,
 		builder: wire.NewPagesBuilder(), pacer: prefetch.Pacer{Rate: rate},
 	}, nil
 }
@@ -270,7 +275,7 @@ func (s *pageServer) newAnswerer(stream quictransport.Stream, rate uint64) (*ans
 func (a *answerer) answer(runs []lazymig.Run, dataOnly bool) error {
 	a.filter = nil
 	if !dataOnly {
-		a.filter = a.server.filter.Load()
+		a.filter = a.peer.known()
 	}
 	for _, run := range runs {
 		if !a.server.layout.Contains(run) {
@@ -363,11 +368,4 @@ func (a *answerer) add(p lazymig.PageNumber, page []byte, broken bool) {
 		}
 		a.builder.AddData(page, &a.digest)
 	}
-}
-
-// refers reports whether the destination very likely has the page. Whoever
-// waits for one gets it as data even if its like was sent, since that may be on
-// its way to the cache still.
-func (a *answerer) refers(p lazymig.PageNumber, d *pagecache.Digest) bool {
-	return a.filter.Contains(*d) || a.server.warmth.has(p, d) || a.isBulk && a.server.sent.seen(d)
 }

@@ -68,7 +68,7 @@ func TestAnswerKinds(t *testing.T) {
 	if err := s.lost.add(6); err != nil {
 		t.Fatal(err)
 	}
-	a, err := s.newAnswerer(quictransport.Stream{}, 0)
+	a, err := s.newAnswerer(quictransport.Stream{}, 0, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,6 +52,7 @@ type Served struct {
 	TotalMS          float64 `json:"total_ms"`
 	PagesTotal       uint64  `json:"pages_total"`
 	PagesZero        uint64  `json:"pages_zero"`
+	PagesCache       uint64  `json:"pages_cache"`
 	PagesDemand      uint64  `json:"pages_demand"`
 	PagesBulk        uint64  `json:"pages_bulk"`
 	PagesDiscarded   uint64  `json:"pages_discarded"`

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/lazymig/lazymig/internal/vmm/firecracker"
+	"github.com/lazymig/lazymig/pagecache"
 	"github.com/lazymig/lazymig/quictransport"
 )
 
@@ -26,6 +27,12 @@ type ServeFaultsConfig struct {
 	// Peer narrows the server to one certificate name. Empty: any name that
 	// the CA has certified.
 	Peer string
+	// Cache is what this host has already, and keeps of what comes from a
+	// server. Nil: no cache.
+	Cache PageCache
+	// OnDemand leaves the background out: a VMM gets only the pages that it
+	// touches, and is served until it ends.
+	OnDemand bool
 	// Once ends the service with that of the first VMM.
 	Once bool
 	// Abandon, if it is closed, kills the VMMs that have pages missing. Nil:
@@ -54,6 +61,8 @@ type faultServer struct {
 	local  *snapshot     // or nil
 	remote *remoteMemory // or nil
 	size   uint64        // of the memory, bytes
+	cache  PageCache     // nil: none that knows these pages
+	filter []byte        // of the cache
 
 	mu     sync.Mutex // protects what follows; a leaf
 	served uint64
@@ -131,7 +140,16 @@ func (s *faultServer) open(ctx context.Context) (err error) {
 		return fmt.Errorf("find the memory at %s: %w", s.cfg.From, err)
 	}
 	s.size = s.remote.memory.Bytes
-	return nil
+	if s.cfg.Cache == nil {
+		return nil
+	}
+	if s.remote.key != pagecache.Key(s.cfg.Identity.DomainKey) {
+		s.message(0, "goes without the cache of this host: the server has another --cache-key")
+		return nil
+	}
+	s.cache = s.cfg.Cache
+	s.filter, err = s.cache.Filter()
+	return err
 }
 
 // serveHandoffs takes VMMs until ctx ends, or one with Once. Those over the

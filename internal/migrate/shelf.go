@@ -135,7 +135,7 @@ func (s *shelf) fill(a *answer) {
 // lookUp has the shelf look for the pages of the recipe that are missing, as
 // far as it has answers to spare.
 func (in *installer) lookUp() {
-	if in.shelf == nil || !in.committed.Load() || in.storming() {
+	if in.shelf == nil || in.onDemand || !in.committed.Load() || in.storming() {
 		return
 	}
 	want := func(p lazymig.PageNumber) bool { return in.recipe.has.has(p) && !in.table.known(p) }

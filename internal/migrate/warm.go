@@ -51,6 +51,7 @@ func (w *warmth) has(p lazymig.PageNumber, d *pagecache.Digest) bool {
 type warmer struct {
 	config WarmConfig
 	server *pageServer
+	filter *pagecache.Filter // what the destination has already
 	write  func([]byte) error
 	memory *warmth
 	hasher *pagecache.Hasher
@@ -127,7 +128,6 @@ func (w *warmer) look(run lazymig.Run, push bool) error {
 	if _, err := w.server.memory.ReadAt(pages, region, offset); err != nil {
 		return nil // the answers deal with pages that cannot be read
 	}
-	filter := w.server.filter.Load()
 	var d pagecache.Digest
 	for i := range run.Count {
 		page := pages[i*lazymig.PageSize:][:lazymig.PageSize]
@@ -141,7 +141,7 @@ func (w *warmer) look(run lazymig.Run, push bool) error {
 		if !same {
 			w.memory.pushed.clear(p)
 		}
-		if !push || !same || w.memory.pushed.has(p) || filter.Contains(d) {
+		if !push || !same || w.memory.pushed.has(p) || w.filter.Contains(d) {
 			continue
 		}
 		w.memory.pushed.set(p)
@@ -202,13 +202,14 @@ func (s *sender) startWarming() {
 
 // warm brings pages of the running guest to the destination's cache.
 func (s *sender) warm(ctx context.Context, write func([]byte) error) (uint64, error) {
+	peer := s.server.peer.Load()
 	select {
-	case <-s.server.filtered:
+	case <-peer.told:
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
 	case <-time.After(connectTimeout):
 	}
-	if s.server.filter.Load() == nil {
+	if peer.known() == nil {
 		return 0, errNotWarm
 	}
 	hasher, err := pagecache.NewHasher(s.key)
@@ -216,7 +217,7 @@ func (s *sender) warm(ctx context.Context, write func([]byte) error) (uint64, er
 		return 0, err
 	}
 	w := &warmer{
-		config: s.cfg.Warm, server: s.server, write: write, hasher: hasher,
+		config: s.cfg.Warm, server: s.server, filter: peer.known(), write: write, hasher: hasher,
 		memory: newWarmth(s.layout.Pages()), pacer: prefetch.Pacer{Rate: s.cfg.Warm.Bandwidth},
 		pages: make([]byte, chunkPages*lazymig.PageSize),
 	}

@@ -70,12 +70,12 @@ static void say_verify(void)
 	     f.bad_files == 0 && hot.bad_ops == 0 && hot.backwards == 0;
 	control_say("verify %s pages=%llu bad_pages=%llu bad_ops=%llu lost_ops=%d ops=%llu "
 		    "page=%llu word=%llu want=%#llx got=%#llx "
-		    "disk=%d records=%llu bad_records=%llu bad_record=%llu disk_errors=%llu "
+		    "disk=%d records=%llu landed=%llu bad_records=%llu bad_record=%llu disk_errors=%llu "
 		    "files=%llu bad_files=%llu file_pages=%llu cached=%llu "
 		    "backwards=%llu ms=%llu",
 		    ok ? "ok" : "FAIL", (ull)m.pages, (ull)m.bad_pages, (ull)hot.bad_ops,
 		    m.lost_ops, (ull)m.ops, (ull)m.first.page, (ull)m.first.word,
-		    (ull)m.first.want, (ull)m.first.got, d.present, (ull)d.records,
+		    (ull)m.first.want, (ull)m.first.got, d.present, (ull)d.records, (ull)d.landed,
 		    (ull)d.bad_records, (ull)d.first_bad, (ull)d.errors,
 		    (ull)f.files, (ull)f.bad_files, (ull)f.pages, (ull)f.cached, (ull)hot.backwards,
 		    (ull)(now_ns() - start) / 1000000);

@@ -100,6 +100,10 @@ static void set_param(const char *name, const char *value)
 		params.memory = strtoull(value, NULL, 10);
 	else if (strcmp(name, "hot") == 0)
 		params.hot = strtoull(value, NULL, 10);
+	else if (strcmp(name, "seed") == 0)
+		params.seed = strtoull(value, NULL, 10);
+	else if (strcmp(name, "dma") == 0)
+		params.dma = strtoull(value, NULL, 10);
 	else if (strcmp(name, "order") == 0 && strcmp(value, "sequential") == 0)
 		params.sequential = 1;
 	else if (strcmp(name, "rate") == 0)

@@ -26,6 +26,8 @@ struct params {
 	uint64_t memory;       /* lm.mem: size of the changing memory, MiB */
 	enum pattern pattern;  /* lm.pattern: mixed, zero or random */
 	uint64_t hot;          /* lm.hot: MiB of it that are written, 0 = all */
+	uint64_t seed;         /* lm.seed: guests with another one have no page in common */
+	uint64_t dma;          /* lm.dma: MiB that disk records are read into all the time */
 	int sequential;        /* lm.order: random or sequential */
 	uint64_t rate;         /* lm.rate: page operations a second, 0 = as many as possible */
 	uint64_t beats;        /* lm.beats: heartbeats a second */
@@ -62,6 +64,7 @@ struct memory_report {
 struct disk_report {
 	int present;
 	uint64_t records, bad_records, errors, first_bad;
+	uint64_t landed; /* records in the memory that is read into */
 };
 
 struct files_report {

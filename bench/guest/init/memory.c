@@ -3,7 +3,7 @@
  * keeps changing.
  *
  * A page has 512 words of 8 bytes. Its base contents follow from its number p
- * alone: pseudo-random in even pages, runs of equal words in odd ones
+ * and the guest's seed alone: pseudo-random in even pages, runs of equal words in odd ones
  * (pattern mixed). Write g of page p (g = 1, 2, ...) sets
  *
  *   word 0                   to tag(p) + g
@@ -36,14 +36,20 @@ static struct wrong first_wrong;
 static pthread_mutex_t mu = PTHREAD_MUTEX_INITIALIZER; /* guards all of the above */
 static pthread_cond_t may_run = PTHREAD_COND_INITIALIZER;
 
+/* The number of a page among those of all guests. */
+static inline uint64_t id(uint64_t p)
+{
+	return p + (params.seed << 40);
+}
+
 static uint64_t tag(uint64_t p)
 {
-	return params.pattern == PATTERN_ZERO ? 0 : mix(~p);
+	return params.pattern == PATTERN_ZERO ? 0 : mix(~id(p));
 }
 
 static uint64_t stamp(uint64_t p, uint64_t g)
 {
-	return mix(mix(p) ^ g) | 1;
+	return mix(mix(id(p)) ^ g) | 1;
 }
 
 static int compressible(uint64_t p)
@@ -53,7 +59,7 @@ static int compressible(uint64_t p)
 
 static inline uint64_t base(uint64_t p, unsigned w, int runs)
 {
-	return runs ? mix(p) + (w >> 6) : mix(p * WORDS + w);
+	return runs ? mix(id(p)) + (w >> 6) : mix(id(p) * WORDS + w);
 }
 
 static uint64_t *must_map(uint64_t bytes)
