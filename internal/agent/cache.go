@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/lazymig/lazymig/internal/migrate"
 	"github.com/lazymig/lazymig/pagecache"
@@ -30,7 +31,19 @@ func OpenCache(job Job, identity *quictransport.Identity, say func(string)) (cac
 			say(fmt.Sprintf("goes without an image of the cache: %v", warning))
 		}
 	}
-	return c, c.Close, nil
+	return c, func() error { return closeCache(c) }, nil
+}
+
+// closeCache closes a cache, unless its storage hangs.
+func closeCache(c *pagecache.Cache) error {
+	closed := make(chan error, 1)
+	go func() { closed <- c.Close() }()
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(cacheTimeout):
+		return errors.New("close the cache: its storage does not answer")
+	}
 }
 
 // loadIdentity returns the identity of this host, with the domain key that the

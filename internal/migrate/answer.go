@@ -31,16 +31,18 @@ type answer struct {
 	// no link.
 	local  bool
 	lookup *lookup
-	// shelf, if there is one, takes the pages when they are installed. urgent
-	// says that the answer is of the demand stream.
-	shelf  *shelf
-	urgent bool
+	// kept, if there is one, gets the pages when they are installed.
+	kept *depositor
 }
 
-// release gives the answer back, by way of the cache if that wants its pages.
+// release gives the answer back. Its pages go into the cache if there is room
+// on the way there.
 func (a *answer) release() {
-	if a.shelf != nil && a.pages.DataCount() > 0 && a.shelf.take(a, a.urgent) {
-		return
+	if a.kept != nil && a.pages.DataCount() > 0 {
+		if d := a.kept.take(); d != nil {
+			d.addAnswer(a)
+			a.kept.put(d)
+		}
 	}
 	a.home <- a
 }

@@ -52,7 +52,7 @@ func (s *pageServer) serveRecipe(link *quictransport.Link, peer *peerCache) erro
 	if filter == nil {
 		return nil
 	}
-	if !s.reached(s.ceded, link) || !s.calmed(link) {
+	if !s.reached(s.ceded, link) || !s.calmed(link) && s.cache == nil {
 		return nil
 	}
 	c := &cook{server: s, filter: filter, stop: link.Done(), write: func(b []byte) error {
@@ -130,6 +130,11 @@ func (s *pageServer) keep() {
 	if s.cache == nil || s.peer.Load().known() != nil {
 		return
 	}
+	s.keepAlone()
+}
+
+// keepAlone fills this host's cache, and tells nobody of it.
+func (s *pageServer) keepAlone() {
 	s.wait.Go(func() {
 		c := &cook{server: s, stop: s.thawed.Done(), write: func([]byte) error { return nil }}
 		if c.run() == nil { // memory that cannot be read is the answers' trouble
@@ -140,6 +145,8 @@ func (s *pageServer) keep() {
 
 // run hashes the guest once.
 func (c *cook) run() error {
+	c.server.cooking.Add(1)
+	defer c.server.cooking.Add(-1)
 	hashers := min(runtime.NumCPU(), maxCooks)
 	dishes := make(chan *dish, 4*hashers)
 	for range cap(dishes) {
@@ -243,6 +250,10 @@ func (c *cook) look(d *dish, hasher *pagecache.Hasher, buffer []byte) {
 	region, offset, _ := s.layout.Locate(d.run.First)
 	pages := buffer[:d.run.Count*lazymig.PageSize]
 	_, err := s.memory.ReadAt(pages, region, offset)
+	var keep *deposit
+	if s.kept != nil {
+		keep = s.kept.wait()
+	}
 	for i := range d.run.Count {
 		page := pages[i*lazymig.PageSize:][:lazymig.PageSize]
 		d.kinds[i] = wire.RecipeData
@@ -254,12 +265,15 @@ func (c *cook) look(d *dish, hasher *pagecache.Hasher, buffer []byte) {
 			continue
 		}
 		hasher.Sum(page, d.digests[i][:])
-		if s.cache != nil {
-			s.cache.Put(d.digests[i], page)
+		if keep != nil {
+			keep.add(d.digests[i][:], page)
 		}
 		if c.filter != nil && (c.filter.Contains(d.digests[i]) || s.warmth.has(d.run.First+lazymig.PageNumber(i), &d.digests[i])) {
 			d.kinds[i] = wire.RecipeDigest
 		}
+	}
+	if keep != nil {
+		s.kept.put(keep)
 	}
 }
 

@@ -171,13 +171,9 @@ func (f *fetcher) receive(stream quictransport.Stream, out chan<- *answer) error
 	if err != nil {
 		return err
 	}
-	urgent, buffers := out == f.out.demands, answerBuffers
-	if urgent {
-		buffers = demandBuffers
-	}
-	free := make(chan *answer, buffers)
-	for range buffers {
-		free <- &answer{from: f, home: free, shelf: f.out.shelf, urgent: urgent}
+	free := make(chan *answer, answerBuffers)
+	for range answerBuffers {
+		free <- &answer{from: f, home: free, kept: f.out.kept}
 	}
 	for {
 		var a *answer
@@ -244,13 +240,18 @@ func (f *fetcher) readWarm(payload []byte, hasher *pagecache.Hasher) error {
 	if err != nil {
 		return err
 	}
+	next := f.out.kept.wait()
+	if next == nil {
+		return nil // the storage of the cache hangs
+	}
 	for i := range frame.Count() {
 		d := frame.Digests[i*pagecache.DigestSize:][:pagecache.DigestSize]
 		page := frame.Data[i*lazymig.PageSize:][:lazymig.PageSize]
 		if hasher.Verify(page, d) {
-			f.out.cache.Put(pagecache.Digest(d), page)
+			next.add(d, page)
 		}
 	}
+	f.out.kept.put(next)
 	return nil
 }
 

@@ -54,6 +54,7 @@ type installer struct {
 	cache  PageCache
 	recipe *recipe
 	shelf  *shelf
+	kept   *depositor
 	page   []byte
 	filter []byte // what the source is told of cache
 
@@ -159,7 +160,15 @@ func (in *installer) turn() error {
 // useCache makes in answer from a cache what is there. It comes before run.
 func (in *installer) useCache(ctx context.Context, cache PageCache, filter []byte) {
 	in.cache, in.filter, in.recipe, in.page = cache, filter, newRecipe(in.table.pages), make([]byte, lazymig.PageSize)
-	in.shelf = startShelf(ctx, cache, in)
+	in.shelf, in.kept = startShelf(ctx, cache, in), startDepositor(cache)
+}
+
+// closeCache waits until what has arrived is in the cache. The installer and
+// the fetchers have ended.
+func (in *installer) closeCache() {
+	if in.kept != nil {
+		in.kept.close()
+	}
 }
 
 // missing returns the first run of pages at or behind from that the source must
@@ -190,10 +199,10 @@ func (in *installer) patience() time.Duration {
 	switch {
 	case in.holding:
 		return installRetry
-	case in.storming(), in.shelf != nil && len(in.shelf.out) > 0 && len(in.bulk)+len(in.demands) == 0:
-		return stormRecheck
 	case in.current.answer != nil || len(in.bulk) > 0 || len(in.demands) > 0 || len(in.links) > 0:
 		return 0
+	case in.storming(), in.shelf != nil && len(in.shelf.out) > 0:
+		return stormRecheck
 	default:
 		return -1
 	}

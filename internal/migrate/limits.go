@@ -40,14 +40,11 @@ const (
 	// When all are in use, the stream is not read and QUIC's flow control
 	// slows the source down.
 	answerBuffers = 8
-	// demandBuffers is answerBuffers for the demand stream, whose answers are
-	// small and may wait to be put into the cache.
-	demandBuffers = 64
-	// fillQueue bounds the answers whose pages wait to be put into the cache:
-	// as many as all streams of a link have. urgentFills is how many of them
-	// may wait before demand answers are not cached: their stream needs them.
-	fillQueue   = 17 * demandBuffers
-	urgentFills = demandBuffers / 2
+	// maxDeposits bounds the chunks of pages that wait to be put into the cache:
+	// 16 MiB, which a gigabit brings in an eighth of a second. depositLimit is how
+	// long a disk may take no page before it counts as one that hangs.
+	maxDeposits  = 64
+	depositLimit = 2 * time.Second
 	// recipeRounds bounds a recipe, in times the guest's pages: once for the hot
 	// pages, and once for all.
 	recipeRounds = 2

@@ -46,10 +46,12 @@ type pageServer struct {
 
 	frozen  chan struct{} // closed at the freeze
 	ceded   chan struct{} // closed behind the commit
-	keeping chan struct{} // closed when all pages are in the cache
+	keeping chan struct{} // closed when all pages are in the cache, or on the way
+	cooking atomic.Int32  // how many cooks are at work
+	kept    *depositor    // nil without a cache
 	opening sync.Once
 	ceding  sync.Once
-	kept    sync.Once
+	keptAll sync.Once
 	thawed  context.Context
 	thaw    context.CancelFunc
 	wait    sync.WaitGroup
@@ -78,12 +80,23 @@ func (s *pageServer) cede() {
 }
 
 // allKept notes that all pages are in this host's cache.
-func (s *pageServer) allKept() { s.kept.Do(func() { close(s.keeping) }) }
+func (s *pageServer) allKept() { s.keptAll.Do(func() { close(s.keeping) }) }
 
 // close ends all streams: no byte is read from memory that runs again.
 func (s *pageServer) close() {
 	s.thaw()
 	s.wait.Wait()
+	if s.kept != nil {
+		s.kept.close()
+		s.kept = nil
+	}
+}
+
+// keepIn makes this host's cache keep the pages. It comes before attach.
+func (s *pageServer) keepIn(cache PageCache) {
+	if cache != nil {
+		s.cache, s.kept = cache, startDepositor(cache)
+	}
 }
 
 // attach serves the page streams of a link until it dies.

@@ -208,8 +208,8 @@ func (s *session) stopServing(cause error) {
 		s.running(cause)
 	}
 	s.wait.Wait()
-	if s.installer != nil && s.installer.shelf != nil {
-		s.installer.shelf.wait.Wait()
+	if s.installer != nil {
+		s.installer.closeCache()
 	}
 	s.installer = nil
 	if s.device != nil {

@@ -3,7 +3,6 @@ package migrate
 import (
 	"context"
 	"runtime"
-	"sync"
 	"time"
 
 	"github.com/lazymig/lazymig"
@@ -11,16 +10,13 @@ import (
 	"github.com/lazymig/lazymig/pagecache"
 )
 
-// shelf looks pages up in the cache where that may have to wait for storage, and
-// puts pages there that have arrived. It has goroutines for each and owns the
-// answers that its lookups go out with.
+// shelf looks pages up in the cache where that may have to wait for storage. It
+// owns the answers that its lookups go out with.
 type shelf struct {
 	cache  PageCache
 	in     *installer
 	slow   lookups // of the background
 	urgent lookups // of pages that somebody waits for
-	fills  chan *answer
-	wait   sync.WaitGroup
 	// out has the answers that are looked for. The installer owns it.
 	out map[*answer]struct{}
 }
@@ -41,11 +37,10 @@ type lookup struct {
 
 // startShelf starts the goroutines; they end with ctx, unless storage hangs.
 func startShelf(ctx context.Context, cache PageCache, in *installer) *shelf {
-	s := &shelf{cache: cache, in: in, fills: make(chan *answer, fillQueue), out: map[*answer]struct{}{}}
+	s := &shelf{cache: cache, in: in, out: map[*answer]struct{}{}}
 	readers := min(runtime.NumCPU(), maxShelfReaders)
 	s.slow = s.start(ctx, readers, 2*readers, in.bulk, lookupLimit)
 	s.urgent = s.start(ctx, urgentReaders, maxUrgent, in.demands, urgentLimit)
-	s.wait.Go(func() { s.serveFills(ctx) })
 	return s
 }
 
@@ -92,44 +87,6 @@ func (l *lookup) read(cache PageCache) {
 			l.builder.AddRef((*[pagecache.DigestSize]byte)(d))
 		}
 	}
-}
-
-// take keeps an answer until its pages are in the cache; false if there is no
-// room. urgent answers are few, and others wait for their buffers.
-func (s *shelf) take(a *answer, urgent bool) bool {
-	if urgent && len(s.fills) > urgentFills {
-		return false
-	}
-	select {
-	case s.fills <- a:
-		return true
-	default:
-		return false
-	}
-}
-
-func (s *shelf) serveFills(ctx context.Context) {
-	for {
-		select {
-		case a := <-s.fills:
-			s.fill(a)
-		case <-ctx.Done():
-			for len(s.fills) > 0 {
-				s.fill(<-s.fills)
-			}
-			return
-		}
-	}
-}
-
-// fill puts the pages of an answer into the cache.
-func (s *shelf) fill(a *answer) {
-	for i := range a.pages.Count() {
-		if a.pages.Kind(i) == wire.KindData && a.bad&(1<<i) == 0 {
-			s.cache.Put(pagecache.Digest(a.pages.Digest(i)), a.pages.Data(i))
-		}
-	}
-	a.home <- a
 }
 
 // lookUp has the shelf look for the pages of the recipe that are missing, as

@@ -255,6 +255,9 @@ func (s *sender) finishKeeping(ctx context.Context) {
 	default:
 		s.message("keeping the guest's pages in the cache of this host")
 	}
+	if s.server.cooking.Load() == 0 { // the last link has died too early
+		s.server.keepAlone()
+	}
 	select {
 	case <-s.server.keeping:
 	case <-ctx.Done():

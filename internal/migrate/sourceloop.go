@@ -76,7 +76,7 @@ func (s *sender) begin(ctx context.Context) error {
 		return fmt.Errorf("keep device state: %w", err)
 	}
 	s.server = newPageServer(s.layout, s.cfg.memory(s.memory), s.lost, s.key, s.cfg.Bandwidth)
-	s.server.cache = s.cfg.Cache
+	s.server.keepIn(s.cfg.Cache)
 	if err := s.findHotSet(); err != nil {
 		s.message(err.Error())
 	}
