@@ -45,6 +45,9 @@ const (
 	// long a disk may take no page before it counts as one that hangs.
 	maxDeposits  = 64
 	depositLimit = 2 * time.Second
+	// filterTimeout bounds the making of a cache's filter: 64 million pages take
+	// ten seconds.
+	filterTimeout = 30 * time.Second
 	// recipeRounds bounds a recipe, in times the guest's pages: once for the hot
 	// pages, and once for all.
 	recipeRounds = 2
