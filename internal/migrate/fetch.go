@@ -173,9 +173,9 @@ func (f *fetcher) receive(stream quictransport.Stream, out chan<- *answer) error
 	}
 	free := make(chan *answer, answerBuffers)
 	for range answerBuffers {
-		free <- &answer{from: f, home: free, kept: f.out.kept}
+		free <- &answer{from: f, home: free}
 	}
-	for {
+	for isOver := false; ; { // warming: the first answer ends it
 		var a *answer
 		select {
 		case a = <-free:
@@ -183,6 +183,9 @@ func (f *fetcher) receive(stream quictransport.Stream, out chan<- *answer) error
 			return nil
 		}
 		warm, err := f.read(stream, a, hasher, out)
+		if err == nil && warm && isOver {
+			err = fmt.Errorf("%w: warm pages behind the freeze", wire.ErrMalformed)
+		}
 		if err != nil {
 			return fmt.Errorf("receive pages: %w", err)
 		}
@@ -190,6 +193,8 @@ func (f *fetcher) receive(stream quictransport.Stream, out chan<- *answer) error
 			free <- a
 			continue
 		}
+		isOver = true
+		f.keep(a)
 		select {
 		case out <- a:
 			f.out.reader.Wakeup()
@@ -232,6 +237,18 @@ func (f *fetcher) readAbsent(a *answer, payload []byte) error {
 	}
 	a.absent, a.absentLast = frame.Runs, frame.Last
 	return nil
+}
+
+// keep has the pages of an answer put into the cache, if there is room on the way
+// there.
+func (f *fetcher) keep(a *answer) {
+	if f.out.kept == nil || a.pages.DataCount() == 0 {
+		return
+	}
+	if d := f.out.kept.take(); d != nil {
+		d.addAnswer(a)
+		f.out.kept.put(d)
+	}
 }
 
 // readWarm puts pages into the cache that are as their digests say.

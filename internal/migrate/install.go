@@ -66,10 +66,11 @@ type installer struct {
 	link       *fetcher
 	linear     prefetch.Linear
 	window     prefetch.Window
-	mapped     bool // the source has told all its holes
-	complained bool // about a list of poisoned pages that cannot be written
-	onDemand   bool // there is no background
-	calm       bool // the storm of faults behind the resume is over
+	mapped     bool          // the source has told all its holes
+	complained bool          // about a list of poisoned pages that cannot be written
+	onDemand   bool          // there is no background
+	remote     time.Duration // how long a page takes that the source is asked for, smoothed
+	calm       bool          // the storm of faults behind the resume is over
 	current    bulkWork
 	stuck      []*answer            // demand answers that the kernel could not take yet
 	unsaved    []lazymig.PageNumber // poisoned pages that are not on the list yet
@@ -160,6 +161,7 @@ func (in *installer) turn() error {
 // useCache makes in answer from a cache what is there. It comes before run.
 func (in *installer) useCache(ctx context.Context, cache PageCache, filter []byte) {
 	in.cache, in.filter, in.recipe, in.page = cache, filter, newRecipe(in.table.pages), make([]byte, lazymig.PageSize)
+	in.recipe.noQueue = in.onDemand
 	in.shelf, in.kept = startShelf(ctx, cache, in), startDepositor(cache)
 }
 
@@ -229,7 +231,7 @@ func (in *installer) adoptLink() {
 	}
 	in.table.forgetRequests()
 	in.window.Reset()
-	if in.current.answer != nil {
+	if in.current.answer != nil && !in.current.answer.local {
 		in.current.answer.release()
 		in.current = bulkWork{}
 	}

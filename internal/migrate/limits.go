@@ -48,6 +48,9 @@ const (
 	// filterTimeout bounds the making of a cache's filter: 64 million pages take
 	// ten seconds.
 	filterTimeout = 30 * time.Second
+	// remoteMemory is over about how many pages the time of the source's answers
+	// is averaged.
+	remoteMemory = 16
 	// recipeRounds bounds a recipe, in times the guest's pages: once for the hot
 	// pages, and once for all.
 	recipeRounds = 2
@@ -69,6 +72,9 @@ const (
 	warmEnough = 200
 	warmRest   = time.Second
 	warmPause  = 5 * time.Millisecond
+	// warmGrace is how long behind the end of warming a destination may take the
+	// last page.
+	warmGrace = 5 * time.Second
 	// maxDuplicates is how many pages a source remembers to have sent: 8 MiB.
 	maxDuplicates = 1 << 20
 	// maxShelfReaders bounds the goroutines that read the cache for the
@@ -77,9 +83,11 @@ const (
 	// lookupLimit is how long a lookup of the background may take before the
 	// source is asked: a disk that repeats a read takes a second. urgentLimit is
 	// that for pages that somebody waits for, of which urgentReaders look for
-	// maxUrgent at most: a disk takes ten milliseconds.
+	// maxUrgent at most: a disk takes ten milliseconds. It is less, down to
+	// urgentLeast, while the source answers sooner.
 	lookupLimit   = 2 * time.Second
 	urgentLimit   = 50 * time.Millisecond
+	urgentLeast   = 2 * time.Millisecond
 	urgentReaders = 4
 	maxUrgent     = 16
 	// eventQueue bounds the events that wait for a session loop. Producers

@@ -39,7 +39,6 @@ type pageServer struct {
 	key    pagecache.Key
 	rate   uint64
 	hot    []lazymig.Run // what the guest is likely to touch first
-	cache  PageCache     // of this host, or nil
 	// peer is what the other end of the newest link has; nil before there is one.
 	peer   atomic.Pointer[peerCache]
 	warmth *warmth // what was pushed there; set before frozen is closed
@@ -47,11 +46,13 @@ type pageServer struct {
 	frozen  chan struct{} // closed at the freeze
 	ceded   chan struct{} // closed behind the commit
 	keeping chan struct{} // closed when all pages are in the cache, or on the way
-	cooking atomic.Int32  // how many cooks are at work
+	cooking atomic.Bool   // a cook fills the cache
 	kept    *depositor    // nil without a cache
 	opening sync.Once
 	ceding  sync.Once
 	keptAll sync.Once
+	mu      sync.Mutex // protects closed, and wait against a late keepAlone
+	closed  bool
 	thawed  context.Context
 	thaw    context.CancelFunc
 	wait    sync.WaitGroup
@@ -84,18 +85,21 @@ func (s *pageServer) allKept() { s.keptAll.Do(func() { close(s.keeping) }) }
 
 // close ends all streams: no byte is read from memory that runs again.
 func (s *pageServer) close() {
+	s.mu.Lock()
+	closed := s.closed
+	s.closed = true
+	s.mu.Unlock()
 	s.thaw()
 	s.wait.Wait()
-	if s.kept != nil {
+	if s.kept != nil && !closed {
 		s.kept.close()
-		s.kept = nil
 	}
 }
 
 // keepIn makes this host's cache keep the pages. It comes before attach.
 func (s *pageServer) keepIn(cache PageCache) {
 	if cache != nil {
-		s.cache, s.kept = cache, startDepositor(cache)
+		s.kept = startDepositor(cache)
 	}
 }
 
@@ -134,13 +138,13 @@ func (s *pageServer) begin(link *quictransport.Link, stream quictransport.Stream
 	if err != nil {
 		return err
 	}
-	if err := out.answer(request.Runs[:request.Urgent], false); err != nil {
+	if err := out.answer(request.Runs[:request.Urgent], true); err != nil {
 		return err
 	}
 	if !s.reached(s.ceded, link) {
 		return nil
 	}
-	if err := out.answer(request.Runs[request.Urgent:], false); err != nil {
+	if err := out.answer(request.Runs[request.Urgent:], true); err != nil {
 		return err
 	}
 	return s.sendHoles(stream)
