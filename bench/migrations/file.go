@@ -56,8 +56,12 @@ func (*OtherEnvironmentError) Hint() string { return "use another file with --ou
 // check compares where a record was made with here.
 func (e Environment) check(path string, here Environment) error {
 	for _, part := range []struct{ what, theirs, ours string }{
-		{"commit", e.Commit, here.Commit}, {"accelerator", e.Accel, here.Accel}, {"place", e.Place, here.Place},
-		{"QEMU", e.QEMU, here.QEMU}, {"kernel", e.Kernel, here.Kernel}, {"processor", e.CPU, here.CPU},
+		{"commit", e.Commit, here.Commit},
+		{"accelerator", e.Accel, here.Accel},
+		{"place", e.Place, here.Place},
+		{"QEMU", e.QEMU, here.QEMU},
+		{"kernel", e.Kernel, here.Kernel},
+		{"processor", e.CPU, here.CPU},
 	} {
 		if part.theirs != part.ours {
 			return &OtherEnvironmentError{Path: path, What: part.what, Theirs: part.theirs, Ours: part.ours}
