@@ -238,7 +238,6 @@ func TestMoveDuplicates(t *testing.T) {
 // source is asked for everything.
 func TestMoveHungCache(t *testing.T) {
 	requireVMM(t)
-	const count = filled
 	from, to := newHost(t), newHost(t)
 	to.identity = newIdentity(t)
 	from.identity = to.identity
@@ -306,7 +305,6 @@ func TestMoveSlowCache(t *testing.T) {
 // hang. The guest moves all the same.
 func TestMoveStuckCaches(t *testing.T) {
 	requireVMM(t)
-	const count = filled
 	from, to := newHost(t), newHost(t)
 	stuck := make(chan struct{})
 	defer close(stuck)
