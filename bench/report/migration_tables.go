@@ -45,7 +45,7 @@ func costColumns() []column {
 func gapOf(m migrations.Record) float64 { return m.GapMS }
 
 // migrationTables has two tables for each place: what the guest notices and
-// what the operator pays. Where lazymig's figure over the technique's is above
+// what the operator pays; between them what caches are worth, if there were any. Where lazymig's figure over the technique's is above
 // 1 lazymig loses.
 func migrationTables(all []migrations.Record) []Table {
 	var tables []Table
@@ -57,7 +57,11 @@ func migrationTables(all []migrations.Record) []Table {
 		for _, r := range rows {
 			cost.Notes = append(cost.Notes, r.failures()...)
 		}
-		tables = append(tables, guest, cost)
+		tables = append(tables, guest)
+		if caches, ok := cacheTable(rows); ok {
+			tables = append(tables, caches)
+		}
+		tables = append(tables, cost)
 	}
 	return tables
 }
