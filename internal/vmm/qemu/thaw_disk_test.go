@@ -24,12 +24,12 @@ func TestThawKeepsDisks(t *testing.T) {
 	for range 60 {
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() {
+			defer cancel()
 			select {
 			case <-g.Still():
-				time.Sleep(time.Duration(rand.IntN(4000)) * time.Microsecond)
+				<-time.After(time.Duration(rand.IntN(4000)) * time.Microsecond)
 			case <-ctx.Done():
 			}
-			cancel()
 		}()
 		_, err := g.Freeze(ctx, io.Discard)
 		cancel()
