@@ -324,6 +324,9 @@ func (in *installer) ask() {
 	}
 	for in.window.Room() >= chunkPages {
 		run, ok := in.linear.Next(chunkPages, in.missing)
+		if !ok && in.pass() {
+			continue
+		}
 		if !ok || !in.link.prefetch(wanted{run, in.mustBeData(run)}) {
 			return
 		}

@@ -55,6 +55,7 @@ type installer struct {
 	recipe *recipe
 	shelf  *shelf
 	kept   *depositor
+	hung   *atomic.Bool // the cache's storage hangs
 	page   []byte
 	filter []byte // what the source is told of cache
 
@@ -88,7 +89,7 @@ func newInstaller(handle *uffd.Handle, reader *uffd.Reader, s spans, t *table, c
 	return &installer{
 		handle: handle, reader: reader, spans: s, table: t, counters: c, lost: lost,
 		demands: make(chan *answer, answerBuffers), bulk: make(chan *answer, answerBuffers),
-		links: make(chan *fetcher, 1), watch: newHotWatch(),
+		links: make(chan *fetcher, 1), watch: newHotWatch(), hung: new(atomic.Bool),
 		window: prefetch.Window{Chunk: chunkPages, Most: windowPages, Target: demandTarget},
 	}
 }
@@ -176,8 +177,12 @@ func (in *installer) useCache(ctx context.Context, cache PageCache, filter []byt
 // closeCache waits until what has arrived is in the cache. The installer and
 // the fetchers have ended.
 func (in *installer) closeCache() {
-	if in.kept != nil {
-		in.kept.close()
+	if in.kept == nil {
+		return
+	}
+	in.kept.close()
+	if in.kept.hangs.Load() {
+		in.hung.Store(true)
 	}
 }
 

@@ -77,6 +77,10 @@ const (
 	warmGrace = 5 * time.Second
 	// maxDuplicates is how many pages a source remembers to have sent: 8 MiB.
 	maxDuplicates = 1 << 20
+	// slowLimit is how long a lookup of the background may take before the source
+	// is asked for its pages, and how long none may come before it is asked for
+	// others, too.
+	slowLimit = 250 * time.Millisecond
 	// maxShelfReaders bounds the goroutines that read the cache for the
 	// background.
 	maxShelfReaders = 8
