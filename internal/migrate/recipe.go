@@ -58,7 +58,8 @@ func (r *recipe) digest(p lazymig.PageNumber) *pagecache.Digest {
 	return &r.blocks[p/recipeBlock][p%recipeBlock]
 }
 
-// learn notes the digests of the pages of run.
+// learn notes the digests of the pages of run. One that has a digest already is in
+// the queue, or is looked for: it is not queued twice.
 func (r *recipe) learn(run lazymig.Run, digests []byte) {
 	if r.gone {
 		return
@@ -70,16 +71,23 @@ func (r *recipe) learn(run lazymig.Run, digests []byte) {
 		}
 		copy((*block)[p%recipeBlock][:], digests)
 		digests = digests[pagecache.DigestSize:]
-		r.has.set(p)
+		if !r.has.has(p) {
+			r.has.set(p)
+			r.enqueue(p)
+		}
 	}
+}
+
+// enqueue puts a page at the end of the queue.
+func (r *recipe) enqueue(p lazymig.PageNumber) {
 	if r.noQueue {
 		return
 	}
-	if last := len(r.queue) - 1; last >= 0 && r.queue[last].End() == run.First {
-		r.queue[last].Count += run.Count
+	if last := len(r.queue) - 1; last >= 0 && r.queue[last].End() == p {
+		r.queue[last].Count++
 		return
 	}
-	r.queue = append(r.queue, run)
+	r.queue = append(r.queue, lazymig.Run{First: p, Count: 1})
 }
 
 // next takes a run of at most limit pages off the queue for which want says yes.

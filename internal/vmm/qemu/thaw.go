@@ -76,8 +76,8 @@ type thawing struct {
 }
 
 // step does what the state calls for, and reports whether it is the wanted
-// one. While the migration is under way "cont" is refused: it has to be
-// cancelled, and QEMU lets the guest run then by itself.
+// one. While the migration is under way "cont" is refused: it has to come to its
+// end first.
 func (t *thawing) step(ctx context.Context) (done bool, err error) {
 	q := queries{t.guest.monitor}
 	migration, err := q.migration(ctx)
@@ -102,12 +102,13 @@ func (t *thawing) step(ctx context.Context) (done bool, err error) {
 	return false, t.guest.monitor.Execute(ctx, "cont", nil, nil)
 }
 
-// end has a migration come to its end. One that was told to leave pre-switchover,
-// or may have been, must not be cancelled: it is told again. On the way to handing the disks over QEMU
-// (seen with 7.2) gives up its lock, and a cancel that comes in between takes the
-// disks back before they are gone: the guest runs without them, and QEMU ends
-// with the guest's next write. The stream has ended or is broken, so the
-// migration soon completes or fails. One continuation too many does no harm.
+// end has a migration come to its end; if it fails or is cancelled, QEMU lets the
+// guest run by itself. One that was told to leave pre-switchover, or may have
+// been, must not be cancelled: it is told again. On the way to handing the disks
+// over QEMU (seen with 7.2) gives up its lock, and a cancel that comes in between
+// takes the disks back before they are gone: the guest runs without them, and
+// QEMU ends with the guest's next write. The stream has ended or is broken, so
+// the migration soon completes or fails. One continuation too many does no harm.
 func (t *thawing) end(ctx context.Context, status string) error {
 	switch {
 	case status == "device":
