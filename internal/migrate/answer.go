@@ -19,6 +19,8 @@ type answer struct {
 	home   chan *answer
 	// pages is valid unless the frame was a list of holes.
 	pages wire.Pages
+	// plain is for data that was packed.
+	plain []byte
 	// bad has a bit for each page whose bytes do not have the digest.
 	bad uint64
 	// absent lists holes at the source.

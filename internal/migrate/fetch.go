@@ -264,13 +264,16 @@ func (f *fetcher) readPages(a *answer, payload []byte, hasher *pagecache.Hasher)
 		return fmt.Errorf("%w: answer for pages %d to %d is outside the guest", wire.ErrMalformed, run.First, run.End())
 	}
 	a.pages = pages
+	if err := a.unpack(); err != nil {
+		return err
+	}
 	var data uint64
 	for i := range pages.Count() {
 		if pages.Kind(i) != wire.KindData {
 			continue
 		}
 		data++
-		if !hasher.Verify(pages.Data(i), pages.Digest(i)) {
+		if !hasher.Verify(a.pages.Data(i), pages.Digest(i)) {
 			a.bad |= 1 << i
 		}
 	}

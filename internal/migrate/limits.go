@@ -71,6 +71,12 @@ const (
 	warmPause  = 5 * time.Millisecond
 	// maxDuplicates is how many pages a source remembers to have sent: 8 MiB.
 	maxDuplicates = 1 << 20
+	// packMemory is over about how many frames averages are taken of what
+	// compressing costs and saves, packProbe how many frames pass before it is
+	// tried again, and packLeast the part, 1/n, that it has to save of a frame.
+	packMemory = 16
+	packProbe  = 32
+	packLeast  = 16
 	// maxShelfReaders bounds the goroutines that read the cache for the
 	// background.
 	maxShelfReaders = 8

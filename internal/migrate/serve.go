@@ -257,6 +257,7 @@ type answerer struct {
 	peer   *peerCache
 	filter *pagecache.Filter
 	isBulk bool
+	packer packer
 }
 
 func (s *pageServer) newAnswerer(stream quictransport.Stream, rate uint64, peer *peerCache) (*answerer, error) {
@@ -286,6 +287,9 @@ func (a *answerer) answer(runs []lazymig.Run, dataOnly bool) error {
 			if err != nil {
 				return err
 			}
+			if a.isBulk {
+				a.packer.pack(a.builder)
+			}
 			a.batch = append(a.batch, a.builder.Frame()...)
 			if err := a.flush(batchBytes); err != nil {
 				return err
@@ -311,9 +315,11 @@ func (a *answerer) flush(least int) error {
 	if a.server.thawed.Err() != nil {
 		return nil
 	}
+	began := time.Now()
 	if _, err := a.stream.Write(a.batch); err != nil {
 		return fmt.Errorf("send pages: %w", err)
 	}
+	a.packer.sent(len(a.batch), time.Since(began))
 	return nil
 }
 

@@ -52,6 +52,21 @@ func testPages(kinds ...Kind) *Pages {
 	return &f
 }
 
+// packedPages are two pages, packed by nobody.
+func packedPages() *Pages {
+	b := NewPagesBuilder()
+	b.Reset(7)
+	for range 2 {
+		b.AddData(b.Room()[:lazymig.PageSize], &[32]byte{1})
+	}
+	b.Pack(EncodingS2, []byte("packed"))
+	f, err := ParsePages(b.Frame()[headerSize:])
+	if err != nil {
+		panic(err)
+	}
+	return &f
+}
+
 // samples has at least one frame of each type.
 func samples() map[Type][]frame {
 	last := lazymig.Run{First: maxPageNumber - 1, Count: 1}
@@ -91,7 +106,7 @@ func samples() map[Type][]frame {
 		},
 		TypePages: {
 			testPages(KindZero, KindData, KindPoison, KindData), testPages(KindData),
-			testPages(KindRef, KindZero, KindData, KindRef),
+			testPages(KindRef, KindZero, KindData, KindRef), packedPages(),
 			testPages(bytesToKinds(strings.Repeat("\x00", MaxPages))...),
 		},
 		TypeAhead:  {Ahead{}, Ahead{Runs: []lazymig.Run{{First: 0, Count: MaxHotPages - 1}, last}, Urgent: 1}},
