@@ -35,12 +35,9 @@ func (c *Cache) Read(d Digest, page []byte) bool {
 	return c.store.Read(d, page) || c.images != nil && c.images.Read(d, page)
 }
 
-// Put keeps page, whose digest the caller has verified, unless it is in an
-// image. It may be dropped: Stats of the Store counts that.
+// Put keeps page, whose digest the caller has verified. It may be dropped: Stats
+// of the Store counts that.
 func (c *Cache) Put(d Digest, page []byte) {
-	if c.images != nil && c.images.Contains(d) {
-		return
-	}
 	_ = c.store.Put(d, page) // it is counted, and a cache loses nothing by it
 }
 

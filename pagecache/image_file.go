@@ -90,6 +90,9 @@ type imageFile struct {
 	mu     sync.Mutex // protects what follows, and the opening of file
 	closed bool
 	tried  time.Time // when it could not be opened
+	// old are files that gave errors. They stay open, since a Peek may use their
+	// descriptors still.
+	old []*os.File
 }
 
 // readAt fills the page and reports whether it could.
@@ -104,10 +107,19 @@ func (f *imageFile) readAt(page []byte, offset int64) bool {
 	if n == len(page) {
 		return true
 	}
-	if !errors.Is(err, io.EOF) && !errors.Is(err, unix.EIO) && f.file.CompareAndSwap(file, nil) {
-		file.Close()
+	if !errors.Is(err, io.EOF) && !errors.Is(err, unix.EIO) {
+		f.retire(file)
 	}
 	return false
+}
+
+// retire has the file opened anew the next time, a few times.
+func (f *imageFile) retire(file *os.File) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.old) < maxReopens && f.file.CompareAndSwap(file, nil) {
+		f.old = append(f.old, file)
+	}
 }
 
 // open returns the open file, or nil.
@@ -134,6 +146,9 @@ func (f *imageFile) close() {
 	defer f.mu.Unlock()
 	f.closed = true
 	if file := f.file.Swap(nil); file != nil {
+		file.Close()
+	}
+	for _, file := range f.old {
 		file.Close()
 	}
 }

@@ -32,6 +32,8 @@ const (
 	// them to the spool: 9 MiB, one run for each GiB that it has read.
 	runEntries = 1 << 18
 	// mergeBuffer is what is read ahead of each run while runs are merged. At
+	// maxReopens bounds how often an image's file is opened again.
+	maxReopens = 8
 	// maxEntries there are some 260 of them.
 	mergeBuffer = 64 << 10
 )

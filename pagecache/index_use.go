@@ -19,6 +19,17 @@ func (s *shard) hit(tag uint64) (local uint32, ok bool) {
 	return local, true
 }
 
+// look is hit without counting.
+func (s *shard) look(tag uint64) (local uint32, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at, ok := s.find(tag)
+	if !ok {
+		return 0, false
+	}
+	return s.slotAt(at), true
+}
+
 func (s *shard) contains(tag uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

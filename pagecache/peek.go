@@ -12,14 +12,26 @@ import (
 // errWouldWait is returned by a read that storage would have to be waited for.
 var errWouldWait = errors.New("it is not in memory")
 
-// peekAt fills p from a file as far as the host has it in memory; it never
-// waits for storage (RWF_NOWAIT). Where the file system cannot tell, it is
-// errWouldWait.
-func peekAt(f *os.File, p []byte, offset int64) error {
+// peekAt fills p from a file as far as the host has it in memory. It does not
+// wait for storage: RWF_NOWAIT alone would, since the kernel starts to read ahead
+// before it says no, so the kernel is asked first (cachestat, Linux 6.5). On an
+// older one, or where it may not be asked, it is errWouldWait. A file system in
+// memory knows no RWF_NOWAIT and needs none.
+func peekAt(f *os.File, p []byte, offset int64, inMemory bool) error {
+	fd := int(f.Fd())
+	pages := unix.CachestatRange{Off: uint64(offset), Len: uint64(len(p))}
+	var cached unix.Cachestat_t
+	if err := unix.Cachestat(uint(fd), &pages, &cached, 0); err != nil || cached.Cache*lazymig.PageSize < uint64(len(p)) {
+		return errWouldWait
+	}
+	flags := unix.RWF_NOWAIT
+	if inMemory {
+		flags = 0
+	}
 	var iovs [1][]byte
 	iovs[0] = p
 	for {
-		n, err := unix.Preadv2(int(f.Fd()), iovs[:], offset, unix.RWF_NOWAIT)
+		n, err := unix.Preadv2(fd, iovs[:], offset, flags)
 		switch {
 		case err == nil && n == len(p):
 			return nil
@@ -40,21 +52,15 @@ func (s *Store) Peek(d Digest, page []byte) (ok, wait bool) {
 	}
 	tag := d.tag()
 	sh, i := s.shard(tag)
-	if s.inMemory {
-		return s.Read(d, page), false
-	}
-	local, ok := sh.hit(tag)
+	local, ok := sh.look(tag)
 	if !ok {
 		return false, false
 	}
-	err := s.arena.PeekAt(page, offset(local, i))
-	switch {
-	case errors.Is(err, errWouldWait):
-		return false, true
-	case err == nil && s.verify(&d, page):
-		return true, false
+	if err := s.arena.PeekAt(page, offset(local, i), s.inMemory); err != nil || !s.verify(&d, page) {
+		return false, true // Read finds out what is wrong, if something is, and counts it
 	}
-	return false, true // Read finds out what is wrong, and counts it
+	_, _ = sh.hit(tag) // it is a use
+	return true, false
 }
 
 // Peek is Read for a page that is in this host's memory: it never waits for
@@ -64,7 +70,7 @@ func (i *Images) Peek(d Digest, page []byte) (ok, wait bool) {
 	for _, m := range i.images {
 		for block := range m.table.find(&d) {
 			file := m.file.file.Load()
-			if file == nil || peekAt(file, page, offsetOf(block)) != nil {
+			if file == nil || peekAt(file, page, offsetOf(block), false) != nil {
 				wait = true
 				continue
 			}

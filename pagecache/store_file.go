@@ -20,7 +20,7 @@ type storage interface {
 	io.WriterAt
 	io.Closer
 	// PeekAt fills p without waiting for a disk, or returns errWouldWait.
-	PeekAt(p []byte, offset int64) error
+	PeekAt(p []byte, offset int64, inMemory bool) error
 	// Allocate makes the file long enough and its space sure.
 	Allocate(offset, length int64) error
 	Truncate(size int64) error
@@ -50,7 +50,9 @@ func openMemory(name string) (storage, error) {
 	return file{os.NewFile(uintptr(fd), name)}, nil
 }
 
-func (f file) PeekAt(p []byte, offset int64) error { return peekAt(f.File, p, offset) }
+func (f file) PeekAt(p []byte, offset int64, inMemory bool) error {
+	return peekAt(f.File, p, offset, inMemory)
+}
 
 func (f file) Size() (int64, error) {
 	info, err := f.Stat()

@@ -23,8 +23,9 @@ type Host interface {
 	// Tail returns the end of a file, of at most this many bytes; "" if it cannot
 	// be read.
 	Tail(path string, most int) string
-	// Allocated returns how much memory or disk a file has, in bytes.
-	Allocated(path string) (uint64, error)
+	// Allocated returns how much memory or disk the file that matches a pattern
+	// has, in bytes.
+	Allocated(pattern string) (uint64, error)
 	// Remove removes what matches a pattern (see filepath.Match), folders with
 	// all in them. It is no error if nothing does.
 	Remove(pattern string) error

@@ -87,11 +87,15 @@ func (*Local) Tail(path string, most int) string {
 	return string(text[:n])
 }
 
-// Allocated returns how much a file has.
-func (*Local) Allocated(path string) (uint64, error) {
+// Allocated returns how much the file that matches a pattern has.
+func (*Local) Allocated(pattern string) (uint64, error) {
+	paths, err := filepath.Glob(pattern)
+	if err != nil || len(paths) != 1 {
+		return 0, fmt.Errorf("find %s: %d files, %w", pattern, len(paths), errors.Join(err, os.ErrNotExist))
+	}
 	var s syscall.Stat_t
-	if err := syscall.Stat(path, &s); err != nil {
-		return 0, fmt.Errorf("find %s: %w", path, err)
+	if err := syscall.Stat(paths[0], &s); err != nil {
+		return 0, fmt.Errorf("find %s: %w", paths[0], err)
 	}
 	return uint64(s.Blocks) * 512, nil
 }

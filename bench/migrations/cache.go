@@ -27,12 +27,14 @@ const (
 	// Returning has what the guest was when it left this host.
 	Returning Cache = "returning"
 	// SecondBoot and TenthBoot have one and nine guests before this one that
-	// were booted in the same way.
+	// were booted from the same kernel and disk; the memory of their program is
+	// another.
 	SecondBoot Cache = "2nd boot"
 	TenthBoot  Cache = "10th boot"
 	// IndexedImage has indexed the image of the guest's disk, and nothing else.
 	IndexedImage Cache = "image"
-	// Unrelated has a guest that has no page in common but by chance.
+	// Unrelated has a guest of the same kernel that has no file and no page of its
+	// program in common.
 	Unrelated Cache = "unrelated"
 )
 
@@ -71,20 +73,23 @@ func cacheVariants(base Setting) []Setting {
 
 // earlier returns how many guests have come before, and the seed of the i-th.
 func (c Cache) earlier() (guests int, seed func(i int) int) {
+	next := func(i int) int { return 1 + i }
 	switch c {
 	case SecondBoot:
-		return 1, func(int) int { return 0 }
+		return 1, next
 	case TenthBoot:
-		return 9, func(int) int { return 0 }
+		return 9, next
 	case Unrelated:
-		return 1, func(i int) int { return 1 + i }
+		return 1, next
 	case NoCache, EmptyCache, Warm, Returning, IndexedImage:
 	}
 	return 0, nil
 }
 
-// args returns the options for send and receive on a host.
-func (c Cache) args(e end) (send, receive []string) {
+// args returns the options for send and receive on a host. before says that the
+// move is not the measured one: a guest that is to return leaves its pages then,
+// which would be a part of the measured move's time.
+func (c Cache) args(e end, before bool) (send, receive []string) {
 	kept := []string{"--cache-dir", e.cacheDir(), "--cache-size", cacheSize}
 	switch c {
 	case NoCache:
@@ -94,10 +99,23 @@ func (c Cache) args(e end) (send, receive []string) {
 	case Warm:
 		return []string{"--warm"}, []string{"--cache-size", cacheSize}
 	case Returning:
-		return kept, kept
+		if before {
+			return kept, nil
+		}
 	case SecondBoot, TenthBoot, IndexedImage, Unrelated:
 	}
 	return nil, kept
+}
+
+// least returns what part of a guest's memory has to come out of the cache for
+// the run to be what it is called.
+func (c Cache) least() float64 {
+	switch c {
+	case Returning, Warm, SecondBoot, TenthBoot, IndexedImage:
+		return 0.05
+	case NoCache, EmptyCache, Unrelated:
+	}
+	return 0
 }
 
 func (e end) cacheDir() string { return filepath.Join(e.dir, "cache") }
@@ -125,11 +143,14 @@ func (r *run) precede(ctx context.Context, seed int) (err error) {
 	}
 	record := *r.record
 	before.record = &record
-	if err := before.boot(ctx); err != nil {
-		return err
+	err = before.boot(ctx)
+	if err == nil {
+		err = before.travel(ctx)
 	}
-	err = before.travel(ctx)
-	return errors.Join(err, before.pair.Close(), before.forget())
+	if before.pair != nil {
+		err = errors.Join(err, before.pair.Close())
+	}
+	return errors.Join(err, before.forget())
 }
 
 // travel moves the guest by lazymig, and measures nothing.
@@ -139,7 +160,8 @@ func (r *run) travel(ctx context.Context) (err error) {
 		return err
 	}
 	o := r.own(place)
-	o.arrived = func(*monitor) error { return nil }
+	o.arrived, o.before = func(*monitor) error { return nil }, true
+	r.former = append(r.former, o)
 	defer func() { err = errors.Join(err, o.close()) }()
 	if _, err := o.prepare(ctx); err != nil {
 		return err
@@ -150,7 +172,6 @@ func (r *run) travel(ctx context.Context) (err error) {
 	if _, err := o.finish(ctx); err != nil {
 		return err
 	}
-	r.former = append(r.former, o)
 	return r.pair.Moved()
 }
 

@@ -21,6 +21,7 @@ const OwnPort = "7007"
 type own struct {
 	dir           string // of this machine
 	cache         Cache
+	before        bool // it is a move before the measured one
 	ends          map[link.Side]end
 	source, place *vm.VM
 	// arrived is called when the destination's QEMU runs.
@@ -36,7 +37,7 @@ func (o *own) prepare(ctx context.Context) (*monitor, error) {
 		return nil, err
 	}
 	to := o.ends[o.place.Side()]
-	_, cache := o.cache.args(to)
+	_, cache := o.cache.args(to, o.before)
 	args := append([]string{"receive", "--json", "--listen", net.JoinHostPort(to.host.Address(), OwnPort)}, append(to.args(), cache...)...)
 	var err error
 	if o.receive, err = to.start(append(append(args, "--"), o.place.Args()...)); err != nil {
@@ -89,7 +90,7 @@ func (e end) identify(ca, name string) error {
 // move returns when the source is free.
 func (o *own) move(ctx context.Context) error {
 	from, to := o.ends[o.source.Side()], o.ends[o.place.Side()]
-	cache, _ := o.cache.args(from)
+	cache, _ := o.cache.args(from, o.before)
 	args := append([]string{"send", "--json", "--qmp", o.source.QMPPath(), "--to", net.JoinHostPort(to.host.Address(), OwnPort)}, append(from.args(), cache...)...)
 	var err error
 	if o.send, err = from.start(args); err != nil {

@@ -33,6 +33,9 @@ func (r *run) move(ctx context.Context) (err error) {
 		if r.record.Own, err = o.finish(ctx); err != nil {
 			return err
 		}
+		if least := r.setting.Cache.least() * float64(r.record.Own.PagesTotal); float64(r.record.Own.PagesCache) < least {
+			return fmt.Errorf("only %d of %d pages came out of the cache (%s)", r.record.Own.PagesCache, r.record.Own.PagesTotal, r.setting.Cache)
+		}
 	}
 	return r.noteSwitch(ctx)
 }

@@ -292,7 +292,11 @@ func (r *run) used() (err error) {
 		return nil
 	}
 	v := r.pair.Source()
-	r.record.MemoryUsed, err = r.pair.Host(v.Side()).Allocated(v.RAMFiles()[0])
+	ram := v.RAMFiles()[0]
+	if len(r.former) > 0 {
+		ram += ".lazymig-????????" // lazymig has brought it
+	}
+	r.record.MemoryUsed, err = r.pair.Host(v.Side()).Allocated(ram)
 	return err
 }
 

@@ -231,5 +231,8 @@ func describeLink(s migrations.Setting) string {
 	if s.Loss > 0 {
 		parts = append(parts, fmt.Sprintf("%g%%", s.Loss*100))
 	}
+	if s.Cache != migrations.NoCache {
+		parts = append(parts, string(s.Cache))
+	}
 	return strings.Join(parts, " ")
 }

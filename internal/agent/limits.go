@@ -26,6 +26,13 @@ const (
 	// clients to take the last lines.
 	flushTimeout = 2 * time.Second
 
+	// openTimeout bounds the opening of the cache: of 256 GiB it takes ten seconds.
+	openTimeout = 30 * time.Second
+
+	// cacheTimeout bounds the wait for the cache's last words: it has nothing that
+	// must not be lost.
+	cacheTimeout = 5 * time.Second
+
 	// jobTimeout bounds the wait of an engine for its job.
 	jobTimeout = 10 * time.Second
 

@@ -25,7 +25,7 @@ func Migrate(ctx context.Context, job Job, publish func(kind string, event any))
 		return link.send(spec, spec.Done)
 	}
 	tell := func(e migrate.Event) { publish(e.Event, e) }
-	cache, closeCache, err := OpenCache(job, identity, func(text string) { tell(migrate.Event{Event: migrate.EventMessage, Time: time.Now(), Message: text}) })
+	cache, done, err := OpenCache(job, identity, func(text string) { tell(migrate.Event{Event: migrate.EventMessage, Time: time.Now(), Message: text}) })
 	if err != nil {
 		return exitFor(exitUsage, err)
 	}
@@ -43,7 +43,7 @@ func Migrate(ctx context.Context, job Job, publish func(kind string, event any))
 			Cache: cache, Report: tell, Keeper: keeper,
 		})
 	}
-	if problem := closeCache(); problem != nil {
+	if problem := done(); problem != nil {
 		slog.Warn("closed the cache", "error", problem)
 	}
 	if errors.Is(err, migrate.ErrConfig) {

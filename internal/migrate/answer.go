@@ -33,19 +33,10 @@ type answer struct {
 	// no link.
 	local  bool
 	lookup *lookup
-	// shelf, if there is one, takes the pages when they are installed. urgent
-	// says that the answer is of the demand stream.
-	shelf  *shelf
-	urgent bool
 }
 
-// release gives the answer back, by way of the cache if that wants its pages.
-func (a *answer) release() {
-	if a.shelf != nil && a.pages.DataCount() > 0 && a.shelf.take(a, a.urgent) {
-		return
-	}
-	a.home <- a
-}
+// release gives the answer back.
+func (a *answer) release() { a.home <- a }
 
 // installDemands installs all answers that somebody waits for.
 func (in *installer) installDemands() error {
@@ -71,7 +62,7 @@ func (in *installer) installDemands() error {
 // installDemand installs a demand answer whole, or keeps it for the next turn.
 func (in *installer) installDemand(a *answer) error {
 	if a.local {
-		delete(in.shelf.out, a)
+		in.shelf.looked(a)
 	} else if a.from != in.link {
 		a.release() // of a link that died: the page was asked for again
 		return nil
@@ -103,8 +94,8 @@ func (in *installer) installBulk() error {
 		select {
 		case w.answer = <-in.bulk:
 			w.next = 0
-			if in.shelf != nil {
-				delete(in.shelf.out, w.answer)
+			if w.answer.local {
+				in.shelf.looked(w.answer)
 			}
 		default:
 			return nil
@@ -249,7 +240,8 @@ func (in *installer) copyRun(a *answer, i int, o origin) (int, error) {
 	}
 	n, err := in.handle.Copy(address, a.pages.DataRun(i, end-i))
 	pages := n / lazymig.PageSize
-	in.installed(first, pages, o)
+	blame := o == fromDemand && !in.mustBeData(lazymig.Run{First: first, Count: uint64(pages)})
+	in.installed(first, pages, o, blame)
 	switch {
 	case err == nil || pages > 0:
 		return max(pages, 1), nil
@@ -265,8 +257,9 @@ func (in *installer) copies(a *answer, i int) bool {
 		!in.table.known(a.pages.First+lazymig.PageNumber(i))
 }
 
-// installed notes pages that the kernel has confirmed.
-func (in *installer) installed(first lazymig.PageNumber, pages int, o origin) {
+// installed notes pages that the kernel has confirmed. onLink says that all the
+// time that somebody has waited was the link's.
+func (in *installer) installed(first lazymig.PageNumber, pages int, o origin, onLink bool) {
 	in.table.markInstalled(first, pages)
 	in.arrived(o, lazymig.Run{First: first, Count: uint64(pages)})
 	if len(in.table.demanded) == 0 {
@@ -279,7 +272,11 @@ func (in *installer) installed(first lazymig.PageNumber, pages int, o origin) {
 			continue
 		}
 		in.answered(p, in.counters.histogram(o), since)
-		if o == fromDemand {
+		if onLink {
+			if in.remote == 0 {
+				in.remote = now.Sub(since)
+			}
+			in.remote += (now.Sub(since) - in.remote) / remoteMemory
 			in.window.Demand(now, now.Sub(since))
 		}
 	}

@@ -17,8 +17,8 @@ type mapCache struct {
 	pages map[pagecache.Digest][]byte
 	// forgets says what is in the filter and cannot be read.
 	forgets func(d pagecache.Digest) bool
-	// slow, if it is set, is received from before each Read.
-	slow <-chan struct{}
+	// slow, if it is set, is received from before each Read, stuck before each Put.
+	slow, stuck <-chan struct{}
 }
 
 func newMapCache() *mapCache {
@@ -47,6 +47,9 @@ func (c *mapCache) Peek(d pagecache.Digest, page []byte) (ok, wait bool) {
 }
 
 func (c *mapCache) Put(d pagecache.Digest, page []byte) {
+	if c.stuck != nil {
+		<-c.stuck
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.pages[d] = append([]byte(nil), page...)
@@ -297,5 +300,30 @@ func TestMoveSlowCache(t *testing.T) {
 	compare(t, from.file(t), content, first)
 	if received.PagesCache < count/2 {
 		t.Errorf("%d pages came out of the cache", received.PagesCache)
+	}
+}
+
+// TestMoveStuckCaches moves between hosts whose caches take nothing: their disks
+// hang. The guest moves all the same.
+func TestMoveStuckCaches(t *testing.T) {
+	requireVMM(t)
+	const first, count = 4096, 4096
+	from, to := newHost(t), newHost(t)
+	stuck := make(chan struct{})
+	defer close(stuck)
+	for _, h := range []*host{&from, &to} {
+		cache := newMapCache()
+		cache.stuck = stuck
+		h.cache = cache
+	}
+	from.warm = WarmConfig{For: time.Minute}
+	from.start(t)
+	t.Cleanup(func() { quit(to) })
+	content := randomPages(t, from.ram, first, count)
+	begun := time.Now()
+	move(t, from, to, nil)
+	compare(t, to.file(t), content, first)
+	if took, limit := time.Since(begun), keepTimeout/4; took > limit {
+		t.Errorf("it took %v, want at most %v", took, limit)
 	}
 }

@@ -27,7 +27,8 @@ import (
 type cook struct {
 	server *pageServer
 	stop   <-chan struct{}   // closed when nobody wants to know any more
-	filter *pagecache.Filter // nil: only the cache of this host is filled
+	filter *pagecache.Filter // nil: nobody wants a recipe
+	keep   bool              // the cache of this host is filled
 	write  func([]byte) error
 
 	frame wire.Recipe
@@ -52,41 +53,51 @@ func (s *pageServer) serveRecipe(link *quictransport.Link, peer *peerCache) erro
 	if filter == nil {
 		return nil
 	}
-	if !s.reached(s.ceded, link) || !s.calmed(link) {
+	if !s.reached(s.ceded, link) {
 		return nil
 	}
-	c := &cook{server: s, filter: filter, stop: link.Done(), write: func(b []byte) error {
+	if _, rtt := link.RTT(); rtt <= farRTT && !s.calmed(link.Done()) {
+		return nil
+	}
+	c := &cook{server: s, filter: filter, stop: link.Done(), keep: s.mayKeep(), write: func(b []byte) error {
 		_, err := link.Recipe().Write(b)
 		return err
 	}}
-	if s.cache != nil {
-		c.stop = s.thawed.Done() // the cache of this host wants to know to the end
+	if c.keep {
+		c.stop = nil // the cache of this host wants to know to the end
 	}
 	if err := c.run(); err != nil {
 		return fmt.Errorf("send the recipe: %w", err)
 	}
-	s.allKept()
 	return nil
 }
 
-// calmed waits until the guest's first faults are over, and reports whether
-// anybody still wants to know then. On a long path each of them takes so long
-// that the recipe is worth the processors that it takes from them.
-func (s *pageServer) calmed(link *quictransport.Link) bool {
-	if _, rtt := link.RTT(); rtt > farRTT {
-		return true
+// mayKeep makes the caller's cook the one that fills this host's cache, if that
+// is wanted and no other does it.
+func (s *pageServer) mayKeep() bool {
+	select {
+	case <-s.keeping:
+		return false
+	default:
+		return s.kept != nil && s.cooking.CompareAndSwap(false, true)
 	}
+}
+
+// calmed waits until the guest's first faults are over, unless gone is closed or
+// the memory is. On a long path each of them takes so long that the recipe is
+// worth the processors that it takes from them, so nobody waits there.
+func (s *pageServer) calmed(gone <-chan struct{}) bool {
 	select {
 	case <-time.After(stormTime):
 		return true
-	case <-link.Done():
+	case <-gone:
 	case <-s.thawed.Done():
 	}
 	return false
 }
 
 // stepBack gives the calling goroutine a thread that takes no processor from
-// anybody who wakes up, about a quarter of one that is busy, and that ends with it.
+// anybody who wakes up, a third of the weight of others, and that ends with it.
 func stepBack() {
 	runtime.LockOSThread()
 	batch := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_BATCH, Nice: cookNice}
@@ -127,19 +138,37 @@ func readFilter(stream quictransport.Stream) (*pagecache.Filter, error) {
 
 // keep fills this host's cache if no recipe does that.
 func (s *pageServer) keep() {
-	if s.cache == nil || s.peer.Load().known() != nil {
+	if s.kept != nil && s.peer.Load().known() == nil {
+		s.keepAlone()
+	}
+}
+
+// keepAlone fills this host's cache, and tells nobody of it.
+func (s *pageServer) keepAlone() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
 		return
 	}
 	s.wait.Go(func() {
-		c := &cook{server: s, stop: s.thawed.Done(), write: func([]byte) error { return nil }}
-		if c.run() == nil { // memory that cannot be read is the answers' trouble
-			s.allKept()
+		if !s.calmed(nil) || !s.mayKeep() {
+			return
 		}
+		c := &cook{server: s, keep: true}
+		_ = c.run() // memory that cannot be read is the answers' trouble
 	})
 }
 
 // run hashes the guest once.
-func (c *cook) run() error {
+func (c *cook) run() (err error) {
+	if c.keep {
+		defer func() {
+			c.server.cooking.Store(false)
+			if err == nil {
+				c.server.allKept()
+			}
+		}()
+	}
 	hashers := min(runtime.NumCPU(), maxCooks)
 	dishes := make(chan *dish, 4*hashers)
 	for range cap(dishes) {
@@ -183,6 +212,9 @@ var errCookStopped = errors.New("the recipe is wanted no more")
 // feed hands chunks of the guest to the hashers until done.
 func (c *cook) feed(done <-chan struct{}, dishes <-chan *dish, raw, order chan<- *dish) {
 	for run := range c.server.chunks() {
+		if c.server.thawed.Err() != nil {
+			return
+		}
 		select {
 		case d := <-dishes:
 			d.run = run
@@ -243,6 +275,10 @@ func (c *cook) look(d *dish, hasher *pagecache.Hasher, buffer []byte) {
 	region, offset, _ := s.layout.Locate(d.run.First)
 	pages := buffer[:d.run.Count*lazymig.PageSize]
 	_, err := s.memory.ReadAt(pages, region, offset)
+	var keep *deposit
+	if c.keep {
+		keep = s.kept.wait()
+	}
 	for i := range d.run.Count {
 		page := pages[i*lazymig.PageSize:][:lazymig.PageSize]
 		d.kinds[i] = wire.RecipeData
@@ -254,12 +290,15 @@ func (c *cook) look(d *dish, hasher *pagecache.Hasher, buffer []byte) {
 			continue
 		}
 		hasher.Sum(page, d.digests[i][:])
-		if s.cache != nil {
-			s.cache.Put(d.digests[i], page)
+		if keep != nil {
+			keep.add(d.digests[i][:], page)
 		}
 		if c.filter != nil && (c.filter.Contains(d.digests[i]) || s.warmth.has(d.run.First+lazymig.PageNumber(i), &d.digests[i])) {
 			d.kinds[i] = wire.RecipeDigest
 		}
+	}
+	if keep != nil {
+		s.kept.put(keep)
 	}
 }
 
@@ -305,7 +344,7 @@ func (c *cook) flush(last bool) error {
 	if len(f.Parts) > 0 || last && c.filter != nil {
 		c.bytes = f.Append(c.bytes[:0])
 		if err := c.write(c.bytes); err != nil {
-			if c.server.cache == nil {
+			if !c.keep {
 				return err
 			}
 			c.filter = nil // nobody listens any more, but the cache is filled

@@ -115,9 +115,7 @@ func (r *receiver) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := r.makeFilter(); err != nil {
-		return errors.Join(err, r.listener.Close())
-	}
+	r.makeFilter()
 	listening, stop := context.WithCancel(context.Background())
 	var wait sync.WaitGroup
 	wait.Go(func() { r.serveLinks(listening) })
@@ -130,17 +128,39 @@ func (r *receiver) run(ctx context.Context) (err error) {
 	return r.wait(ctx)
 }
 
-// makeFilter makes what the source is told of the cache.
-func (r *receiver) makeFilter() (err error) {
+// makeFilter makes what the source is told of the cache. A cache that cannot say
+// what it has is not asked.
+func (r *receiver) makeFilter() {
 	if r.cfg.Cache == nil {
-		return nil
+		return
 	}
-	r.filter, err = r.cfg.Cache.Filter()
-	if err == nil && len(r.filter) > wire.MaxFilter {
-		r.message(fmt.Sprintf("the cache is too large to tell the source of it: its filter has %d bytes, at most %d", len(r.filter), wire.MaxFilter))
-		r.filter = nil
+	filter, err := filterOf(r.cfg.Cache)
+	if err != nil {
+		r.message(fmt.Sprintf("goes without the pages of the cache: %v", err))
 	}
-	return err
+	r.filter = filter
+}
+
+// filterOf returns the filter of a cache for the wire.
+func filterOf(cache PageCache) ([]byte, error) {
+	type made struct {
+		filter []byte
+		err    error
+	}
+	done := make(chan made, 1)
+	go func() {
+		filter, err := cache.Filter()
+		done <- made{filter, err}
+	}()
+	select {
+	case m := <-done:
+		if m.err == nil && len(m.filter) > wire.MaxFilter {
+			return nil, fmt.Errorf("%w: %d bytes, at most %d", pagecache.ErrFilterSize, len(m.filter), wire.MaxFilter)
+		}
+		return m.filter, m.err
+	case <-time.After(filterTimeout):
+		return nil, errors.New("its storage does not answer")
+	}
 }
 
 // serveLinks takes links until the listener is closed.

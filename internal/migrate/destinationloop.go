@@ -19,9 +19,7 @@ func (s *session) run(ctx context.Context) error {
 		VM: s.cfg.VM, StateDir: s.cfg.StateDir, Address: s.cfg.Listen, Peer: s.cfg.Peer,
 		Session: s.hello.Session, ID: s.hello.VM, Epoch: s.hello.Epoch, Remove: s.leftovers(), Monitor: s.vmm.MonitorPath(), Kind: s.about.Kind, Tag: s.tag,
 	}
-	if s.cfg.Identity.Insecure {
-		s.spec.Key = s.key
-	}
+	s.spec.Key = s.key
 	if err := s.tellKeeper(); err != nil {
 		return s.close(err)
 	}

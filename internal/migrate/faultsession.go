@@ -98,12 +98,11 @@ func (f *faultSession) serve() (ServeOutcome, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wait sync.WaitGroup
+	defer in.closeCache()
 	defer wait.Wait()
 	defer cancel()
 	if f.server.cache != nil {
 		in.useCache(ctx, f.server.cache, f.server.filter)
-		defer in.shelf.wait.Wait()
-		defer cancel()
 	}
 	served, broken, ended := make(chan error, 1), make(chan error, 1), make(chan error, 1)
 	in.start()

@@ -171,15 +171,11 @@ func (f *fetcher) receive(stream quictransport.Stream, out chan<- *answer) error
 	if err != nil {
 		return err
 	}
-	urgent, buffers := out == f.out.demands, answerBuffers
-	if urgent {
-		buffers = demandBuffers
+	free := make(chan *answer, answerBuffers)
+	for range answerBuffers {
+		free <- &answer{from: f, home: free}
 	}
-	free := make(chan *answer, buffers)
-	for range buffers {
-		free <- &answer{from: f, home: free, shelf: f.out.shelf, urgent: urgent}
-	}
-	for {
+	for isOver := false; ; { // warming: the first answer ends it
 		var a *answer
 		select {
 		case a = <-free:
@@ -187,6 +183,9 @@ func (f *fetcher) receive(stream quictransport.Stream, out chan<- *answer) error
 			return nil
 		}
 		warm, err := f.read(stream, a, hasher, out)
+		if err == nil && warm && isOver {
+			err = fmt.Errorf("%w: warm pages behind the freeze", wire.ErrMalformed)
+		}
 		if err != nil {
 			return fmt.Errorf("receive pages: %w", err)
 		}
@@ -194,6 +193,8 @@ func (f *fetcher) receive(stream quictransport.Stream, out chan<- *answer) error
 			free <- a
 			continue
 		}
+		isOver = true
+		f.keep(a)
 		select {
 		case out <- a:
 			f.out.reader.Wakeup()
@@ -238,19 +239,36 @@ func (f *fetcher) readAbsent(a *answer, payload []byte) error {
 	return nil
 }
 
+// keep has the pages of an answer put into the cache, if there is room on the way
+// there.
+func (f *fetcher) keep(a *answer) {
+	if f.out.kept == nil || a.pages.DataCount() == 0 {
+		return
+	}
+	if d := f.out.kept.take(); d != nil {
+		d.addAnswer(a)
+		f.out.kept.put(d)
+	}
+}
+
 // readWarm puts pages into the cache that are as their digests say.
 func (f *fetcher) readWarm(payload []byte, hasher *pagecache.Hasher) error {
 	frame, err := wire.ParseWarm(payload)
 	if err != nil {
 		return err
 	}
+	next := f.out.kept.wait()
+	if next == nil {
+		return nil // the storage of the cache hangs
+	}
 	for i := range frame.Count() {
 		d := frame.Digests[i*pagecache.DigestSize:][:pagecache.DigestSize]
 		page := frame.Data[i*lazymig.PageSize:][:lazymig.PageSize]
 		if hasher.Verify(page, d) {
-			f.out.cache.Put(pagecache.Digest(d), page)
+			next.add(d, page)
 		}
 	}
+	f.out.kept.put(next)
 	return nil
 }
 

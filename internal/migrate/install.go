@@ -54,6 +54,7 @@ type installer struct {
 	cache  PageCache
 	recipe *recipe
 	shelf  *shelf
+	kept   *depositor
 	page   []byte
 	filter []byte // what the source is told of cache
 
@@ -65,10 +66,11 @@ type installer struct {
 	link       *fetcher
 	linear     prefetch.Linear
 	window     prefetch.Window
-	mapped     bool // the source has told all its holes
-	complained bool // about a list of poisoned pages that cannot be written
-	onDemand   bool // there is no background
-	calm       bool // the storm of faults behind the resume is over
+	mapped     bool          // the source has told all its holes
+	complained bool          // about a list of poisoned pages that cannot be written
+	onDemand   bool          // there is no background
+	remote     time.Duration // how long a page takes that the source is asked for, smoothed
+	calm       bool          // the storm of faults behind the resume is over
 	current    bulkWork
 	stuck      []*answer            // demand answers that the kernel could not take yet
 	unsaved    []lazymig.PageNumber // poisoned pages that are not on the list yet
@@ -159,7 +161,16 @@ func (in *installer) turn() error {
 // useCache makes in answer from a cache what is there. It comes before run.
 func (in *installer) useCache(ctx context.Context, cache PageCache, filter []byte) {
 	in.cache, in.filter, in.recipe, in.page = cache, filter, newRecipe(in.table.pages), make([]byte, lazymig.PageSize)
-	in.shelf = startShelf(ctx, cache, in)
+	in.recipe.noQueue = in.onDemand
+	in.shelf, in.kept = startShelf(ctx, cache, in), startDepositor(cache)
+}
+
+// closeCache waits until what has arrived is in the cache. The installer and
+// the fetchers have ended.
+func (in *installer) closeCache() {
+	if in.kept != nil {
+		in.kept.close()
+	}
 }
 
 // missing returns the first run of pages at or behind from that the source must
@@ -190,10 +201,10 @@ func (in *installer) patience() time.Duration {
 	switch {
 	case in.holding:
 		return installRetry
-	case in.storming(), in.shelf != nil && len(in.shelf.out) > 0 && len(in.bulk)+len(in.demands) == 0:
-		return stormRecheck
 	case in.current.answer != nil || len(in.bulk) > 0 || len(in.demands) > 0 || len(in.links) > 0:
 		return 0
+	case in.storming(), in.shelf != nil && len(in.shelf.out) > 0:
+		return stormRecheck
 	default:
 		return -1
 	}
@@ -220,7 +231,7 @@ func (in *installer) adoptLink() {
 	}
 	in.table.forgetRequests()
 	in.window.Reset()
-	if in.current.answer != nil {
+	if in.current.answer != nil && !in.current.answer.local {
 		in.current.answer.release()
 		in.current = bulkWork{}
 	}

@@ -21,13 +21,13 @@ func (k *keeper) identify() error {
 	var err error
 	if k.spec.TLSDir != "" {
 		k.identity, err = quictransport.LoadIdentity(k.spec.TLSDir)
-		return err
+	} else {
+		k.identity, err = quictransport.InsecureLoopback()
 	}
-	if k.identity, err = quictransport.InsecureLoopback(); err != nil {
-		return err
+	if err == nil && k.spec.Key != [32]byte{} {
+		k.identity.DomainKey = k.spec.Key
 	}
-	k.identity.DomainKey = k.spec.Key
-	return nil
+	return err
 }
 
 // reconnect looks for the other side in a goroutine that reports to run: a
@@ -109,13 +109,21 @@ func (k *keeper) accept(ctx context.Context, listener *quictransport.Listener, s
 	return linked{link: link, state: failover.State(hello.State), epoch: hello.Epoch, listener: listener}
 }
 
+// knowsNothing reports whether an error of dialling is the word of the other
+// side's engine that it has nothing to do with this migration. Another key or
+// version is no such word.
+func knowsNothing(err error) bool {
+	refused, ok := errors.AsType[*quictransport.RefusedError](err)
+	return ok && refused.Code == wire.CodeEngine
+}
+
 // linked goes on with what the other side says of itself.
 func (k *keeper) linked(l linked) error {
 	k.linking()
 	k.linking = nil
 	if l.err != nil {
 		slog.Warn("no link to the other side", "error", l.err)
-		if k.spec.Source && errors.Is(l.err, quictransport.ErrRefused) {
+		if k.spec.Source && knowsNothing(l.err) {
 			return k.driver.Apply(failover.EventPeerAbandoned, "the destination knows nothing of this migration")
 		}
 		return l.err

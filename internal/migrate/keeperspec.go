@@ -38,7 +38,8 @@ type KeeperSpec struct {
 	// TLSDir has the identity; empty where the engine runs without. Whoever
 	// starts the keeper fills it in.
 	TLSDir string `json:"tls_dir,omitempty"`
-	// Key is the domain key of an engine without an identity.
+	// Key is the domain key of the engine: that of its identity, unless it was
+	// given another.
 	Key     [32]byte      `json:"key"`
 	Peer    string        `json:"peer,omitempty"`
 	Session [16]byte      `json:"session"`

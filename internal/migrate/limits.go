@@ -40,14 +40,17 @@ const (
 	// When all are in use, the stream is not read and QUIC's flow control
 	// slows the source down.
 	answerBuffers = 8
-	// demandBuffers is answerBuffers for the demand stream, whose answers are
-	// small and may wait to be put into the cache.
-	demandBuffers = 64
-	// fillQueue bounds the answers whose pages wait to be put into the cache:
-	// as many as all streams of a link have. urgentFills is how many of them
-	// may wait before demand answers are not cached: their stream needs them.
-	fillQueue   = 17 * demandBuffers
-	urgentFills = demandBuffers / 2
+	// maxDeposits bounds the chunks of pages that wait to be put into the cache:
+	// 16 MiB, which a gigabit brings in an eighth of a second. depositLimit is how
+	// long a disk may take no page before it counts as one that hangs.
+	maxDeposits  = 64
+	depositLimit = 2 * time.Second
+	// filterTimeout bounds the making of a cache's filter: 64 million pages take
+	// ten seconds.
+	filterTimeout = 30 * time.Second
+	// remoteMemory is over about how many pages the time of the source's answers
+	// is averaged.
+	remoteMemory = 16
 	// recipeRounds bounds a recipe, in times the guest's pages: once for the hot
 	// pages, and once for all.
 	recipeRounds = 2
@@ -69,6 +72,9 @@ const (
 	warmEnough = 200
 	warmRest   = time.Second
 	warmPause  = 5 * time.Millisecond
+	// warmGrace is how long behind the end of warming a destination may take the
+	// last page.
+	warmGrace = 5 * time.Second
 	// maxDuplicates is how many pages a source remembers to have sent: 8 MiB.
 	maxDuplicates = 1 << 20
 	// packMemory is over about how many frames averages are taken of what
@@ -83,9 +89,11 @@ const (
 	// lookupLimit is how long a lookup of the background may take before the
 	// source is asked: a disk that repeats a read takes a second. urgentLimit is
 	// that for pages that somebody waits for, of which urgentReaders look for
-	// maxUrgent at most: a disk takes ten milliseconds.
+	// maxUrgent at most: a disk takes ten milliseconds. It is less, down to
+	// urgentLeast, while the source answers sooner.
 	lookupLimit   = 2 * time.Second
 	urgentLimit   = 50 * time.Millisecond
+	urgentLeast   = 2 * time.Millisecond
 	urgentReaders = 4
 	maxUrgent     = 16
 	// eventQueue bounds the events that wait for a session loop. Producers

@@ -42,6 +42,8 @@ type recipe struct {
 	// gone says that the storage of the cache does not answer: everything has
 	// to come as data from now on.
 	gone bool
+	// noQueue says that nobody takes runs off the queue.
+	noQueue bool
 }
 
 func newRecipe(pages uint64) *recipe {
@@ -69,6 +71,9 @@ func (r *recipe) learn(run lazymig.Run, digests []byte) {
 		copy((*block)[p%recipeBlock][:], digests)
 		digests = digests[pagecache.DigestSize:]
 		r.has.set(p)
+	}
+	if r.noQueue {
+		return
 	}
 	if last := len(r.queue) - 1; last >= 0 && r.queue[last].End() == run.First {
 		r.queue[last].Count += run.Count
@@ -165,29 +170,26 @@ func (in *installer) installCached(p lazymig.PageNumber) error {
 // source must send it as data.
 func (in *installer) lack(p lazymig.PageNumber) {
 	in.recipe.has.clear(p)
-	if !in.recipe.gone {
-		in.table.dataOnly[p] = 0
-	}
+	in.table.dataOnly.set(p)
 }
 
 // learnRef notes a page of an answer that says only what it is made of.
 func (in *installer) learnRef(a *answer, i int) error {
 	p := a.pages.First + lazymig.PageNumber(i)
 	if a.local {
-		in.lack(p) // it was looked up and not found
-		if _, waits := in.table.demanded[p]; waits {
-			in.demand(p)
-		}
+		in.miss(p)
 		return nil
 	}
 	in.table.requested.clear(p)
-	refs, must := in.table.dataOnly[p]
-	if in.recipe == nil || refs >= refLimit {
+	if in.recipe == nil || in.table.refs[p] >= refLimit {
 		a.from.end(fmt.Errorf("%w: a reference for page %d, which must be data", wire.ErrMalformed, p))
 		return nil
 	}
-	if must || in.recipe.gone { // it was asked for before that was known
-		in.table.dataOnly[p]++
+	if in.mustBeData(lazymig.Run{First: p, Count: 1}) { // it was asked for before that was known
+		in.table.refs[p]++
+		if _, waits := in.table.demanded[p]; waits {
+			in.demand(p)
+		}
 		return nil
 	}
 	in.recipe.learn(lazymig.Run{First: p, Count: 1}, a.pages.Digest(i))

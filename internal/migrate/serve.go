@@ -39,17 +39,20 @@ type pageServer struct {
 	key    pagecache.Key
 	rate   uint64
 	hot    []lazymig.Run // what the guest is likely to touch first
-	cache  PageCache     // of this host, or nil
 	// peer is what the other end of the newest link has; nil before there is one.
 	peer   atomic.Pointer[peerCache]
 	warmth *warmth // what was pushed there; set before frozen is closed
 
 	frozen  chan struct{} // closed at the freeze
 	ceded   chan struct{} // closed behind the commit
-	keeping chan struct{} // closed when all pages are in the cache
+	keeping chan struct{} // closed when all pages are in the cache, or on the way
+	cooking atomic.Bool   // a cook fills the cache
+	kept    *depositor    // nil without a cache
 	opening sync.Once
 	ceding  sync.Once
-	kept    sync.Once
+	keptAll sync.Once
+	mu      sync.Mutex // protects closed, and wait against a late keepAlone
+	closed  bool
 	thawed  context.Context
 	thaw    context.CancelFunc
 	wait    sync.WaitGroup
@@ -78,12 +81,26 @@ func (s *pageServer) cede() {
 }
 
 // allKept notes that all pages are in this host's cache.
-func (s *pageServer) allKept() { s.kept.Do(func() { close(s.keeping) }) }
+func (s *pageServer) allKept() { s.keptAll.Do(func() { close(s.keeping) }) }
 
 // close ends all streams: no byte is read from memory that runs again.
 func (s *pageServer) close() {
+	s.mu.Lock()
+	closed := s.closed
+	s.closed = true
+	s.mu.Unlock()
 	s.thaw()
 	s.wait.Wait()
+	if s.kept != nil && !closed {
+		s.kept.close()
+	}
+}
+
+// keepIn makes this host's cache keep the pages. It comes before attach.
+func (s *pageServer) keepIn(cache PageCache) {
+	if cache != nil {
+		s.kept = startDepositor(cache)
+	}
 }
 
 // attach serves the page streams of a link until it dies.
@@ -121,13 +138,13 @@ func (s *pageServer) begin(link *quictransport.Link, stream quictransport.Stream
 	if err != nil {
 		return err
 	}
-	if err := out.answer(request.Runs[:request.Urgent], false); err != nil {
+	if err := out.answer(request.Runs[:request.Urgent], true); err != nil {
 		return err
 	}
 	if !s.reached(s.ceded, link) {
 		return nil
 	}
-	if err := out.answer(request.Runs[request.Urgent:], false); err != nil {
+	if err := out.answer(request.Runs[request.Urgent:], true); err != nil {
 		return err
 	}
 	return s.sendHoles(stream)

@@ -148,8 +148,10 @@ func (s *faultServer) open(ctx context.Context) (err error) {
 		return nil
 	}
 	s.cache = s.cfg.Cache
-	s.filter, err = s.cache.Filter()
-	return err
+	if s.filter, err = filterOf(s.cache); err != nil {
+		s.message(0, fmt.Sprintf("goes without the pages of the cache: %v", err))
+	}
+	return nil
 }
 
 // serveHandoffs takes VMMs until ctx ends, or one with Once. Those over the

@@ -208,8 +208,10 @@ func (s *session) stopServing(cause error) {
 		s.running(cause)
 	}
 	s.wait.Wait()
-	if s.installer != nil && s.installer.shelf != nil {
-		s.installer.shelf.wait.Wait()
+	if s.installer != nil && s.ownsGuest {
+		s.installer.closeCache()
+	} else if s.installer != nil {
+		go s.installer.closeCache() // there may be somebody to tell, at once
 	}
 	s.installer = nil
 	if s.device != nil {

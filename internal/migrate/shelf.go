@@ -3,7 +3,6 @@ package migrate
 import (
 	"context"
 	"runtime"
-	"sync"
 	"time"
 
 	"github.com/lazymig/lazymig"
@@ -11,24 +10,25 @@ import (
 	"github.com/lazymig/lazymig/pagecache"
 )
 
-// shelf looks pages up in the cache where that may have to wait for storage, and
-// puts pages there that have arrived. It has goroutines for each and owns the
-// answers that its lookups go out with.
+// shelf looks pages up in the cache where that may have to wait for storage. It
+// owns the answers that its lookups go out with.
 type shelf struct {
 	cache  PageCache
 	in     *installer
 	slow   lookups // of the background
 	urgent lookups // of pages that somebody waits for
-	fills  chan *answer
-	wait   sync.WaitGroup
-	// out has the answers that are looked for. The installer owns it.
-	out map[*answer]struct{}
+
+	// The installer owns what follows: the answers that are looked for, the
+	// pages of those that somebody waits for, and when one of the background
+	// came last.
+	out     map[*answer]struct{}
+	looking map[lazymig.PageNumber]struct{}
+	moved   time.Time
 }
 
 // lookups is a queue of lookups, and the answers for more.
 type lookups struct {
 	free, asked chan *answer
-	limit       time.Duration // that one may take
 }
 
 // lookup is what an answer of the shelf was asked for.
@@ -36,22 +36,21 @@ type lookup struct {
 	run     lazymig.Run
 	digests [chunkPages]pagecache.Digest
 	builder *wire.PagesBuilder
-	due     time.Time // when it has taken too long
+	due     time.Time // when it has taken too long, if somebody waits for it
 }
 
 // startShelf starts the goroutines; they end with ctx, unless storage hangs.
 func startShelf(ctx context.Context, cache PageCache, in *installer) *shelf {
-	s := &shelf{cache: cache, in: in, fills: make(chan *answer, fillQueue), out: map[*answer]struct{}{}}
+	s := &shelf{cache: cache, in: in, out: map[*answer]struct{}{}, looking: map[lazymig.PageNumber]struct{}{}}
 	readers := min(runtime.NumCPU(), maxShelfReaders)
-	s.slow = s.start(ctx, readers, 2*readers, in.bulk, lookupLimit)
-	s.urgent = s.start(ctx, urgentReaders, maxUrgent, in.demands, urgentLimit)
-	s.wait.Go(func() { s.serveFills(ctx) })
+	s.slow = s.start(ctx, readers, 2*readers, in.bulk)
+	s.urgent = s.start(ctx, urgentReaders, maxUrgent, in.demands)
 	return s
 }
 
 // start starts goroutines that look up for out, with so many answers.
-func (s *shelf) start(ctx context.Context, readers, answers int, out chan<- *answer, limit time.Duration) lookups {
-	l := lookups{free: make(chan *answer, answers), asked: make(chan *answer, answers), limit: limit}
+func (s *shelf) start(ctx context.Context, readers, answers int, out chan<- *answer) lookups {
+	l := lookups{free: make(chan *answer, answers), asked: make(chan *answer, answers)}
 	for range answers {
 		l.free <- &answer{local: true, home: l.free, lookup: &lookup{builder: wire.NewPagesBuilder()}}
 	}
@@ -94,44 +93,6 @@ func (l *lookup) read(cache PageCache) {
 	}
 }
 
-// take keeps an answer until its pages are in the cache; false if there is no
-// room. urgent answers are few, and others wait for their buffers.
-func (s *shelf) take(a *answer, urgent bool) bool {
-	if urgent && len(s.fills) > urgentFills {
-		return false
-	}
-	select {
-	case s.fills <- a:
-		return true
-	default:
-		return false
-	}
-}
-
-func (s *shelf) serveFills(ctx context.Context) {
-	for {
-		select {
-		case a := <-s.fills:
-			s.fill(a)
-		case <-ctx.Done():
-			for len(s.fills) > 0 {
-				s.fill(<-s.fills)
-			}
-			return
-		}
-	}
-}
-
-// fill puts the pages of an answer into the cache.
-func (s *shelf) fill(a *answer) {
-	for i := range a.pages.Count() {
-		if a.pages.Kind(i) == wire.KindData && a.bad&(1<<i) == 0 {
-			s.cache.Put(pagecache.Digest(a.pages.Digest(i)), a.pages.Data(i))
-		}
-	}
-	a.home <- a
-}
-
 // lookUp has the shelf look for the pages of the recipe that are missing, as
 // far as it has answers to spare.
 func (in *installer) lookUp() {
@@ -144,55 +105,87 @@ func (in *installer) lookUp() {
 		if !ok {
 			return
 		}
-		in.shelf.ask(&in.shelf.slow, run, in.recipe)
+		in.shelf.ask(&in.shelf.slow, run, in.recipe, lookupLimit)
 	}
 }
 
-// lookUpNow looks for a page that somebody waits for, unless too many are.
+// lookUpNow looks for a page that somebody waits for, unless too many are. It may
+// take a few times as long as the source takes.
 func (in *installer) lookUpNow(p lazymig.PageNumber) bool {
+	if _, looking := in.shelf.looking[p]; looking {
+		return true
+	}
 	if len(in.shelf.urgent.free) == 0 {
 		return false
 	}
-	in.shelf.ask(&in.shelf.urgent, lazymig.Run{First: p, Count: 1}, in.recipe)
+	limit := urgentLimit
+	if in.remote > 0 {
+		limit = min(limit, max(4*in.remote, urgentLeast))
+	}
+	in.shelf.looking[p] = struct{}{}
+	in.shelf.ask(&in.shelf.urgent, lazymig.Run{First: p, Count: 1}, in.recipe, limit)
 	return true
 }
 
 // ask looks for the pages of run. There must be a free answer.
-func (s *shelf) ask(l *lookups, run lazymig.Run, r *recipe) {
+func (s *shelf) ask(l *lookups, run lazymig.Run, r *recipe, limit time.Duration) {
 	a := <-l.free
-	a.lookup.run, a.lookup.due = run, time.Now().Add(l.limit)
+	now := time.Now()
+	a.lookup.run, a.lookup.due = run, now.Add(limit)
 	for i := range run.Count {
 		a.lookup.digests[i] = *r.digest(run.First + lazymig.PageNumber(i))
+	}
+	if len(s.out) == 0 {
+		s.moved = now
 	}
 	s.out[a] = struct{}{}
 	l.asked <- a
 }
 
-// loseLookups gives up those that take too long: the source has the pages. When
-// all readers of the background hang, the whole cache is given up.
+// loseLookups gives up those for pages that somebody waits for when they take
+// too long: the source has the pages. When none of the background has come for
+// long, the storage hangs, and the whole cache is given up.
 func (in *installer) loseLookups() {
 	if in.shelf == nil || len(in.shelf.out) == 0 {
 		return
 	}
 	now := time.Now()
 	for a := range in.shelf.out {
-		if now.Before(a.lookup.due) {
-			continue
+		if a.home == in.shelf.urgent.free && now.After(a.lookup.due) {
+			delete(in.shelf.out, a)
+			in.miss(a.lookup.run.First)
 		}
-		delete(in.shelf.out, a)
-		for p := a.lookup.run.First; p < a.lookup.run.End(); p++ {
-			if in.table.known(p) {
-				continue
-			}
-			in.lack(p)
-			if _, waits := in.table.demanded[p]; waits {
-				in.demand(p)
-			}
-		}
-		if a.home == in.shelf.slow.free && len(in.shelf.slow.free) == 0 && !in.recipe.gone {
-			in.message("the storage of the cache does not answer: goes on without the cache")
-			in.recipe.gone, in.recipe.queue = true, nil
-			in.recipe.has.reset()
-		}
+	}
+	if len(in.shelf.slow.free) > 0 || now.Sub(in.shelf.moved) < lookupLimit || in.recipe.gone {
+		return
+	}
+	in.message("the storage of the cache does not answer: goes on without the cache")
+	in.recipe.gone, in.recipe.queue = true, nil
+	in.recipe.has.reset()
+	clear(in.shelf.out)
+	for p := range in.table.demanded {
+		in.demand(p)
+	}
+}
+
+// miss notes that a page was looked for in vain.
+func (in *installer) miss(p lazymig.PageNumber) {
+	delete(in.shelf.looking, p)
+	if in.table.known(p) {
+		return
+	}
+	in.lack(p)
+	if _, waits := in.table.demanded[p]; waits {
+		in.demand(p)
+	}
+}
+
+// looked notes that a lookup has come back.
+func (s *shelf) looked(a *answer) {
+	delete(s.out, a)
+	if a.home == s.urgent.free {
+		delete(s.looking, a.lookup.run.First)
+	} else {
+		s.moved = time.Now()
 	}
 }

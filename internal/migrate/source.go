@@ -59,6 +59,8 @@ type sender struct {
 
 	deadline   *time.Timer // of the verdict, the capture, then READY
 	redial     context.CancelFunc
+	hasVerdict bool
+	ended      time.Time                       // when the destination needed nothing more
 	released   bool                            // the destination needs nothing more
 	handedOver bool                            // to the keeper
 	past       struct{ sent, received uint64 } // over links that died
@@ -101,7 +103,10 @@ func Send(ctx context.Context, cfg SendConfig) (Report, error) {
 		report: Report{VM: cfg.VM, Outcome: OutcomeAborted},
 	}
 	err = s.run(ctx)
-	s.report.TotalMS, s.report.CPUSeconds = milliseconds(time.Since(s.start)), cpuSeconds()
+	if s.ended.IsZero() {
+		s.ended = time.Now()
+	}
+	s.report.TotalMS, s.report.CPUSeconds = milliseconds(s.ended.Sub(s.start)), cpuSeconds()
 	if err != nil {
 		s.report.Reason = err.Error()
 	}

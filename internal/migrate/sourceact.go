@@ -235,6 +235,7 @@ func (s *sender) release(ctx context.Context) error {
 	if !s.released {
 		return nil
 	}
+	s.ended = time.Now()
 	if s.cfg.Cache != nil && s.report.Outcome == OutcomeDone {
 		s.finishKeeping(ctx)
 	}
@@ -255,11 +256,17 @@ func (s *sender) finishKeeping(ctx context.Context) {
 	default:
 		s.message("keeping the guest's pages in the cache of this host")
 	}
+	if !s.server.cooking.Load() { // the last link has died too early
+		s.server.keepAlone()
+	}
 	select {
 	case <-s.server.keeping:
 	case <-ctx.Done():
 	case <-time.After(keepTimeout):
 		s.message("not all of the guest's pages are in the cache of this host: it took too long")
+	}
+	if s.server.kept.hangs.Load() {
+		s.message("not all of the guest's pages are in the cache of this host: its storage does not answer")
 	}
 }
 
@@ -330,7 +337,7 @@ func (s *sender) linkedAgain(l linked) error {
 // the commit that is as good as its word that it has given up: it keeps no
 // guest of a session that it does not know.
 func (s *sender) unreachable(err error) error {
-	if s.driver.State() == failover.StateRunning && errors.Is(err, quictransport.ErrRefused) {
+	if s.driver.State() == failover.StateRunning && knowsNothing(err) {
 		return s.step(failover.EventPeerAbandoned, "the destination knows nothing of this migration")
 	}
 	return fmt.Errorf("reach the destination again: %w", err)

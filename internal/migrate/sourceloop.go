@@ -14,11 +14,10 @@ import (
 
 // migrate runs the session loop: it turns what happens into events of the
 // state machine and does what the machine decides.
-func (s *sender) migrate(ctx context.Context) (err error) {
+func (s *sender) migrate(ctx context.Context) error {
 	if err := s.begin(ctx); err != nil {
 		return s.stop(err)
 	}
-	defer func() { err = errors.Join(err, s.release(ctx)) }()
 	s.deadline = time.NewTimer(offerTimeout)
 	defer s.deadline.Stop()
 	tick := time.NewTicker(progressInterval)
@@ -58,9 +57,10 @@ func (s *sender) migrate(ctx context.Context) (err error) {
 			err = s.step(failover.EventVMMDied, "the VMM of the source has ended")
 		}
 		if err = errors.Join(s.tolerate(err), s.trouble); err != nil {
-			return s.stop(err)
+			return errors.Join(s.stop(err), s.release(ctx))
 		}
 	}
+	s.note(s.release(ctx))
 	return s.end()
 }
 
@@ -76,7 +76,7 @@ func (s *sender) begin(ctx context.Context) error {
 		return fmt.Errorf("keep device state: %w", err)
 	}
 	s.server = newPageServer(s.layout, s.cfg.memory(s.memory), s.lost, s.key, s.cfg.Bandwidth)
-	s.server.cache = s.cfg.Cache
+	s.server.keepIn(s.cfg.Cache)
 	if err := s.findHotSet(); err != nil {
 		s.message(err.Error())
 	}
@@ -85,9 +85,7 @@ func (s *sender) begin(ctx context.Context) error {
 		Source: true, VM: s.cfg.VM, StateDir: s.cfg.StateDir, PID: s.guest.PID(), Monitor: s.cfg.QMP + s.cfg.MicroVM, Kind: s.about.Kind,
 		Address: s.cfg.To, Peer: s.cfg.Peer, Session: s.session, ID: s.id, Epoch: s.epoch,
 	}
-	if s.cfg.Identity.Insecure {
-		s.spec.Key = s.key
-	}
+	s.spec.Key = s.key
 	s.exited = s.guest.Exited()
 	if err := s.step(failover.EventBegin, ""); err != nil {
 		return err
@@ -194,10 +192,14 @@ func (s *sender) receive(f inbound) error {
 func (s *sender) handle(f inbound) error {
 	switch f.kind {
 	case wire.TypeVerdict:
+		if s.hasVerdict {
+			return fmt.Errorf("%w: a second verdict", wire.ErrMalformed)
+		}
+		s.hasVerdict = true
 		if err := s.verdict(f.payload); err != nil {
 			return s.fail(err)
 		}
-		if s.cfg.Warm.For > 0 && s.cool == nil {
+		if s.cfg.Warm.For > 0 {
 			s.deadline.Stop()
 			s.startWarming()
 			return nil

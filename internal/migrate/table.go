@@ -31,10 +31,10 @@ type table struct {
 	// demanded holds the pages that a thread of the guest waits for, with the
 	// time of the first fault. The guest's threads bound it.
 	demanded map[lazymig.PageNumber]time.Time
-	// dataOnly holds the pages that this host turned out not to have: the
-	// source must send them as data.
-	// The number is how often it has sent a reference all the same.
-	dataOnly map[lazymig.PageNumber]int
+	// dataOnly has the pages that this host turned out not to have: the source
+	// must send them as data. refs counts the references that came all the same.
+	dataOnly bitmap
+	refs     map[lazymig.PageNumber]int
 	// unknown counts the pages that are missing or requested.
 	unknown uint64
 }
@@ -45,7 +45,7 @@ func newTable(pages uint64, kept *pageMap) *table {
 		zero: newBitmap(pages), requested: newBitmap(pages),
 		poisoned: map[lazymig.PageNumber]struct{}{},
 		demanded: map[lazymig.PageNumber]time.Time{},
-		dataOnly: map[lazymig.PageNumber]int{},
+		dataOnly: newBitmap(pages), refs: map[lazymig.PageNumber]int{},
 	}
 }
 
@@ -64,7 +64,7 @@ func (t *table) settle(p lazymig.PageNumber) {
 		t.unknown--
 	}
 	t.requested.clear(p)
-	delete(t.dataOnly, p)
+	t.dataOnly.clear(p)
 }
 
 func (t *table) markInstalled(first lazymig.PageNumber, count int) {
@@ -117,8 +117,8 @@ func (t *table) readsZero(p lazymig.PageNumber) bool {
 
 // mustBeData reports whether the source has to send a page of run as data.
 func (t *table) mustBeData(run lazymig.Run) bool {
-	for p := run.First; p < run.End() && len(t.dataOnly) > 0; p++ {
-		if _, must := t.dataOnly[p]; must {
+	for p := run.First; p < run.End(); p++ {
+		if t.dataOnly.has(p) {
 			return true
 		}
 	}

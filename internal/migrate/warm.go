@@ -98,7 +98,7 @@ func (w *warmer) walk(ctx context.Context, push bool) error {
 			break
 		}
 		began := time.Now()
-		if err := w.look(run, push); err != nil {
+		if err := w.look(ctx, run, push); err != nil {
 			return err
 		}
 		if w.config.CPU > 0 {
@@ -122,7 +122,7 @@ func (w *warmer) rest(ctx context.Context, worked time.Duration) {
 }
 
 // look hashes a chunk, and keeps for flush what has not changed.
-func (w *warmer) look(run lazymig.Run, push bool) error {
+func (w *warmer) look(ctx context.Context, run lazymig.Run, push bool) error {
 	region, offset, _ := w.server.layout.Locate(run.First)
 	pages := w.pages[:run.Count*lazymig.PageSize]
 	if _, err := w.server.memory.ReadAt(pages, region, offset); err != nil {
@@ -148,7 +148,7 @@ func (w *warmer) look(run lazymig.Run, push bool) error {
 		w.frame.Digests = append(w.frame.Digests, d[:]...)
 		w.frame.Data = append(w.frame.Data, page...)
 		if w.frame.Count() == wire.MaxPages {
-			if err := w.flush(context.Background()); err != nil {
+			if err := w.flush(ctx); err != nil {
 				return err
 			}
 		}
@@ -185,17 +185,24 @@ type warmed struct {
 }
 
 // startWarming warms the destination's cache in a goroutine that reports to the
-// session loop.
+// session loop. A link that takes no page is closed: half a frame may be on it.
 func (s *sender) startWarming() {
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cool = cancel
-	link := s.link
+	link, stream := s.link, s.link.Bulk()[0]
 	go func() {
 		began := time.Now()
+		_ = stream.SetWriteDeadline(began.Add(s.cfg.Warm.For + warmGrace)) // fails on a dead link, as the write does
+		stop := context.AfterFunc(ctx, func() { _ = stream.SetWriteDeadline(began) })
 		pages, err := s.warm(ctx, func(b []byte) error {
-			_, err := link.Bulk()[0].Write(b)
+			_, err := stream.Write(b)
+			if err != nil {
+				closeLink(link, err)
+			}
 			return err
 		})
+		stop()
+		_ = stream.SetWriteDeadline(time.Time{})
 		s.warmed <- warmed{pages: pages, took: time.Since(began), err: err}
 	}()
 }
