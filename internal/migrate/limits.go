@@ -17,9 +17,9 @@ const (
 	// batchBytes is from how many bytes on answers are written to a stream:
 	// what a busy link takes in a quarter of a millisecond at 1 Gbit/s.
 	batchBytes = 32 << 10
-	// windowPages bounds what the background has asked for: 4 MiB, the
-	// product of 1 Gbit/s and 32 ms.
-	windowPages = 16 * chunkPages
+	// windowPages bounds what the background has asked for: 32 MiB, the
+	// product of 1 Gbit/s and 250 ms.
+	windowPages = 128 * chunkPages
 	// demandTarget is how much longer than at best a demand answer may take
 	// before the background gives way.
 	demandTarget = time.Millisecond
