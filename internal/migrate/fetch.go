@@ -104,6 +104,15 @@ func (f *fetcher) end(err error) {
 	}
 }
 
+// isFar reports whether a round trip is long beside what the hosts do.
+func (f *fetcher) isFar() bool {
+	if f.link == nil {
+		return false // it reads a file
+	}
+	_, rtt := f.link.RTT()
+	return rtt > farRTT
+}
+
 // stop waits until all goroutines of a dead link are gone.
 func (f *fetcher) stop() { f.wait.Wait() }
 

@@ -70,6 +70,7 @@ type installer struct {
 	complained bool          // about a list of poisoned pages that cannot be written
 	onDemand   bool          // there is no background
 	remote     time.Duration // how long a page takes that the source is asked for, smoothed
+	isFar      bool          // the source is far away
 	calm       bool          // the storm of faults behind the resume is over
 	current    bulkWork
 	stuck      []*answer            // demand answers that the kernel could not take yet
@@ -212,12 +213,13 @@ func (in *installer) patience() time.Duration {
 
 // storming reports whether the guest has only just resumed. It touches a few
 // hundred pages one after the other then, before anybody outside sees it run:
-// the background leaves both hosts and the link to them.
+// the background leaves both hosts and the link to them. On a long path it is the
+// other way round: what the background has brought need not be waited for.
 func (in *installer) storming() bool {
 	if in.calm || !in.committed.Load() {
 		return false
 	}
-	in.calm = time.Since(in.ran) >= stormTime
+	in.calm = in.isFar || time.Since(in.ran) >= stormTime
 	return !in.calm
 }
 
@@ -238,6 +240,7 @@ func (in *installer) adoptLink() {
 	if in.link == nil {
 		return
 	}
+	in.isFar = in.link.isFar()
 	for p := range in.table.demanded {
 		in.demand(p)
 	}
