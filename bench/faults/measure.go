@@ -70,10 +70,10 @@ func (s *stage) measure(c Case, repeat int) (touched, float64, error) {
 	if c.Handler.RoundTrip() {
 		return s.roundTrips(c.Handler, job)
 	}
-	switch c.Handler {
-	case LazymigBulk:
+	if c.Handler == LazymigBulk {
 		job.Settle = settleTime
-	case LazymigCached:
+	}
+	if c.Handler == LazymigCached {
 		job.Settle = recipeTime
 	}
 	socket := filepath.Join(s.runner.dir, "socket")

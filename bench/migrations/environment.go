@@ -14,10 +14,13 @@ import (
 	"github.com/lazymig/lazymig/bench/metal"
 )
 
+// Namespaces is the Place of runs between two namespaces of one machine.
+const Namespaces = "namespaces"
+
 // Here returns what there is to say of this machine. Program, Commit
 // and Accel are the caller's to fill in.
 func Here(ctx context.Context, qemu string) (Environment, error) {
-	e := Environment{CPUs: runtime.NumCPU(), CPU: processor(), Place: "namespaces"}
+	e := Environment{CPUs: runtime.NumCPU(), CPU: processor(), Place: Namespaces}
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
 		return e, fmt.Errorf("ask for the kernel's version: %w", err)

@@ -37,8 +37,42 @@ func Read(file io.Reader) ([]Record, error) {
 	}
 }
 
-// made returns the runs that a file has; it may not exist yet.
-func made(path string) (map[string]bool, error) {
+// OtherEnvironmentError is returned by Measure for a file with runs of another
+// build, or made elsewhere: their figures do not belong together.
+type OtherEnvironmentError struct {
+	Path         string
+	What         string // is different
+	Theirs, Ours string
+}
+
+// Error says what is different.
+func (e *OtherEnvironmentError) Error() string {
+	return fmt.Sprintf("%s has runs of %s %q, and these are of %q", e.Path, e.What, e.Theirs, e.Ours)
+}
+
+// Hint says what to do.
+func (*OtherEnvironmentError) Hint() string { return "use another file with --out" }
+
+// check compares where a record was made with here.
+func (e Environment) check(path string, here Environment) error {
+	for _, part := range []struct{ what, theirs, ours string }{
+		{"commit", e.Commit, here.Commit},
+		{"accelerator", e.Accel, here.Accel},
+		{"place", e.Place, here.Place},
+		{"QEMU", e.QEMU, here.QEMU},
+		{"kernel", e.Kernel, here.Kernel},
+		{"processor", e.CPU, here.CPU},
+	} {
+		if part.theirs != part.ours {
+			return &OtherEnvironmentError{Path: path, What: part.what, Theirs: part.theirs, Ours: part.ours}
+		}
+	}
+	return nil
+}
+
+// made returns the runs that a file has; it may not exist yet. All have to be
+// of this environment.
+func made(path string, here Environment) (map[string]bool, error) {
 	have := map[string]bool{}
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -50,6 +84,9 @@ func made(path string) (map[string]bool, error) {
 	defer f.Close()
 	records, err := Read(f)
 	for _, r := range records {
+		if err := r.Environment.check(path, here); err != nil {
+			return nil, err
+		}
 		have[Run{Setting: r.Setting, Repeat: r.Repeat}.key()] = true
 	}
 	return have, err

@@ -67,7 +67,7 @@ func Measure(ctx context.Context, config Config) error {
 			return err
 		}
 	}
-	have, err := made(config.Out)
+	have, err := made(config.Out, config.Environment)
 	if err != nil {
 		return err
 	}

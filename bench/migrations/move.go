@@ -134,6 +134,9 @@ func (r *run) check(ctx context.Context) error {
 	}
 	answer, err := r.place.Verify(ctx)
 	r.record.Verification = answer.String()
+	if err == nil && r.setting.Guest == Files && answer.Number("cached") < answer.Number("file_pages")*19/20 {
+		err = fmt.Errorf("verify the guest's files: only %d of %d pages are in its page cache", answer.Number("cached"), answer.Number("file_pages"))
+	}
 	if err := errors.Join(err, r.pair.Beats.CheckGuest()); err != nil {
 		return errors.Join(err, r.explain())
 	}

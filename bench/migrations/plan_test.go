@@ -3,6 +3,7 @@ package migrations
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -84,14 +85,17 @@ func TestResultsFile(t *testing.T) {
 			Results: Results{GapMS: 12.5, RecoveredMS: pointer(7)}, Series: []Point{{AtMS: -10, Ops: 3}},
 		}
 	}
-	if have, err := made(path); len(have) != 0 || err != nil {
+	if have, err := made(path, Environment{}); len(have) != 0 || err != nil {
 		t.Errorf("a file that is not there: %v, %v", have, err)
 	}
 	if err := appendTo(path, record(0)); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := made(path, Environment{Commit: "another"}); !errors.As(err, new(*OtherEnvironmentError)) {
+		t.Errorf("with runs of another build: %v", err)
+	}
 	breakLine(t, path)
-	have, err := made(path)
+	have, err := made(path, Environment{})
 	if err != nil || !have[run[0].key()] || have[run[1].key()] {
 		t.Errorf("with a broken last line: %v, %v", have, err)
 	}

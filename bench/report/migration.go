@@ -56,7 +56,11 @@ func place(m migrations.Record) string {
 	if m.JitterMS > 0 {
 		text += fmt.Sprintf(" ± %g ms", m.JitterMS)
 	}
-	return text + fmt.Sprintf(", %g %% loss, guest %s, %d of %d MiB", 100*m.Loss, m.Guest, m.ChangingMiB, m.MemoryMiB)
+	text += fmt.Sprintf(", %g %% loss, guest %s, %d of %d MiB", 100*m.Loss, m.Guest, m.ChangingMiB, m.MemoryMiB)
+	if e := m.Environment; e.Place != "" && e.Place != migrations.Namespaces || e.Accel == "kvm" {
+		text += fmt.Sprintf(", %s, %s", e.Place, e.Accel)
+	}
+	return text
 }
 
 // group is the runs of one place or technique.
@@ -128,7 +132,7 @@ func (g group) failures() []string {
 // spread is the median of some figures, the smallest and the largest.
 type spread struct {
 	median, least, most float64
-	count               int
+	count, of           int // how many runs can tell, of all
 }
 
 // over returns the spread of what the runs can tell.
@@ -140,26 +144,30 @@ func (g group) over(of quantity) spread {
 		}
 	}
 	if len(figures) == 0 {
-		return spread{}
+		return spread{of: len(g.runs)}
 	}
 	slices.Sort(figures)
 	middle := (figures[(len(figures)-1)/2] + figures[len(figures)/2]) / 2
-	return spread{middle, figures[0], figures[len(figures)-1], len(figures)}
+	return spread{middle, figures[0], figures[len(figures)-1], len(figures), len(g.runs)}
 }
 
 func (s spread) String() string {
-	if s.count < 2 {
-		return figure(s.median)
+	text := figure(s.median)
+	if s.count > 1 && s.most > 0 {
+		text += fmt.Sprintf(" (%s–%s)", figure(s.least), figure(s.most))
 	}
-	return fmt.Sprintf("%s (%s–%s)", figure(s.median), figure(s.least), figure(s.most))
+	if s.count > 0 && s.count < s.of { // the others have never come to it
+		text += fmt.Sprintf(", %d of %d", s.count, s.of)
+	}
+	return text
 }
 
 // quantity is one figure of a run, and whether the run has it.
 type quantity func(migrations.Record) (float64, bool)
 
-// positive is a figure that a run has if it is above 0.
-func positive(f func(migrations.Record) float64) quantity {
-	return func(m migrations.Record) (float64, bool) { n := f(m); return n, n > 0 }
+// always is a figure that every run has.
+func always(f func(migrations.Record) float64) quantity {
+	return func(m migrations.Record) (float64, bool) { return f(m), true }
 }
 
 // optional is a figure in ms that a run may lack, in seconds.

@@ -38,7 +38,7 @@ func migrationFigures(all []migrations.Record) []Figure {
 		if points := good.overRTT(drainRate); len(points) > 1 {
 			drain.Lines = append(drain.Lines, Line{Name: g.name, Colour: lineColour(i), Points: points, Dots: true})
 		}
-		if points := good.overRTT(positive(gapOf)); len(points) > 1 {
+		if points := good.overRTT(always(gapOf)); len(points) > 1 {
 			gap.Lines = append(gap.Lines, Line{Name: g.name, Colour: lineColour(i), Points: points, Dots: true})
 		}
 	}

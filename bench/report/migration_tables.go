@@ -21,10 +21,10 @@ type column struct {
 // guestColumns are what the guest notices.
 func guestColumns() []column {
 	return []column{
-		{"STOP→RESUME, ms", positive(func(m migrations.Record) float64 { return m.StoppedMS }), true},
-		{"gap, ms", positive(gapOf), true},
-		{"worst op, ms", positive(func(m migrations.Record) float64 { return m.WorstMS }), true},
-		{"p99 op, ms", positive(func(m migrations.Record) float64 { return m.P99MS }), false},
+		{"STOP→RESUME, ms", always(func(m migrations.Record) float64 { return m.StoppedMS }), true},
+		{"gap, ms", always(gapOf), true},
+		{"worst op, ms", always(func(m migrations.Record) float64 { return m.WorstMS }), true},
+		{"p99 op, ms", always(func(m migrations.Record) float64 { return m.P99MS }), false},
 		{"back at 90 %, s", optional(func(m migrations.Record) *float64 { return m.RecoveredMS }), true},
 		{"lost work, s", optional(func(m migrations.Record) *float64 { return m.LostWorkMS }), false},
 	}
@@ -33,12 +33,12 @@ func guestColumns() []column {
 // costColumns are what the operator pays.
 func costColumns() []column {
 	return []column{
-		{"source free, s", positive(func(m migrations.Record) float64 { return m.FreeMS / 1000 }), true},
-		{"MB sent", positive(func(m migrations.Record) float64 { return float64(m.BytesOut) / 1e6 }), true},
-		{"MB back", positive(func(m migrations.Record) float64 { return float64(m.BytesBack) / 1e6 }), false},
-		{"CPU s/GiB", positive(func(m migrations.Record) float64 { return m.CPUPerGiB }), true},
-		{"peak source, MiB", positive(func(m migrations.Record) float64 { return float64(m.PeakSource) / mib }), false},
-		{"peak dest., MiB", positive(func(m migrations.Record) float64 { return float64(m.PeakDestination) / mib }), false},
+		{"source free, s", always(func(m migrations.Record) float64 { return m.FreeMS / 1000 }), true},
+		{"MB sent", always(func(m migrations.Record) float64 { return float64(m.BytesOut) / 1e6 }), true},
+		{"MB back", always(func(m migrations.Record) float64 { return float64(m.BytesBack) / 1e6 }), false},
+		{"CPU s/GiB", always(func(m migrations.Record) float64 { return m.CPUPerGiB }), true},
+		{"peak source, MiB", always(func(m migrations.Record) float64 { return float64(m.PeakSource) / mib }), false},
+		{"peak dest., MiB", always(func(m migrations.Record) float64 { return float64(m.PeakDestination) / mib }), false},
 	}
 }
 
@@ -97,7 +97,7 @@ func floorRow(p group, cells int) []string {
 	at := 2
 	for _, c := range guestColumns() {
 		if c.name == "gap, ms" {
-			row[at] = p.good().over(positive(func(m migrations.Record) float64 { return m.FloorMS })).String()
+			row[at] = p.good().over(always(func(m migrations.Record) float64 { return m.FloorMS })).String()
 		}
 		at++
 		if c.compared {

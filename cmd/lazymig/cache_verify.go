@@ -15,8 +15,8 @@ func (a *app) cacheVerify() *cobra.Command {
 		Use:   "verify [IMAGE…]",
 		Short: "Read everything again, and tell what has changed",
 		Long: `Read all blocks of the named images again, or of all images and all pages that
-this host has seen, and tell how many are as they were. Pages that this host has
-seen and that are damaged are given up, nothing else is changed. A cache gives no
+this host has seen, and tell how many are as they were indexed. Pages that were
+seen and are damaged are given up, nothing else is changed. A cache gives no
 wrong pages without it: each is checked when it is used.
 
 Exit codes: 0 everything is as it was; 1 something has changed, is gone or

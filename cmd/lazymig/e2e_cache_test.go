@@ -2,6 +2,7 @@ package main
 
 import (
 	"testing"
+	"time"
 
 	"github.com/lazymig/lazymig"
 	"github.com/lazymig/lazymig/bench"
@@ -30,6 +31,10 @@ func TestReturn(t *testing.T) {
 		from := m.pair.Source().Side()
 		receive := m.receive("--cache-dir", caches[from.Other()], "--cache-size", "2GiB")
 		send := m.send("--cache-dir", caches[from], "--cache-size", "2GiB")
+		if i == 2 { // it goes on with what both sides have
+			receive.reaches("OWNER")
+			m.cut(link.HostB, 2*time.Second)
+		}
 		sent, received := send.exits(0), receive.exits(0)
 		m.moved()
 		m.verify()
@@ -42,6 +47,21 @@ func TestReturn(t *testing.T) {
 		if i > 0 && share > 0.35 {
 			t.Errorf("the guest returned with %.0f %% of its memory on the wire", 100*share)
 		}
+	}
+}
+
+// cut unplugs a host for a while.
+func (m *mover) cut(side link.Side, while time.Duration) {
+	m.t.Helper()
+	if err := m.pair.Link.Cut(m.ctx, side); err != nil {
+		m.t.Fatal(err)
+	}
+	select {
+	case <-time.After(while):
+	case <-m.ctx.Done():
+	}
+	if err := m.pair.Link.Restore(m.ctx, side); err != nil {
+		m.t.Fatal(err)
 	}
 }
 

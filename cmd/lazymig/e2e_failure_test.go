@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -221,15 +222,33 @@ func (s *side) leaves() {
 // the guest and the source has not decided. Whatever the source decides then,
 // the guest goes on at the source.
 func TestKillDestinationAtLoaded(t *testing.T) {
-	m := newMover(t, smallGuest())
-	send, receive, engine := m.stopAtLoaded()
-	m.signal(receive.engine(), syscall.SIGKILL)
-	m.signal(engine, syscall.SIGCONT)
-	send.exits(1)
-	<-receive.ended
-	m.settles()
-	m.stays()
-	t.Logf("the source ended in %+v", m.last(m.pair.Source().Side()))
+	for name, otherKey := range map[string]bool{"domain.key": false, "--cache-key": true} {
+		t.Run(name, func(t *testing.T) {
+			m := newMover(t, smallGuest())
+			if otherKey {
+				m.otherKey()
+			}
+			send, receive, engine := m.stopAtLoaded()
+			m.signal(receive.engine(), syscall.SIGKILL)
+			m.signal(engine, syscall.SIGCONT)
+			send.exits(1)
+			<-receive.ended
+			m.settles()
+			m.stays()
+			t.Logf("the source ended in %+v", m.last(m.pair.Source().Side()))
+		})
+	}
+}
+
+// otherKey gives both sides a key that is not that of their identities. Their
+// keepers must know it, too.
+func (m *mover) otherKey() {
+	m.t.Helper()
+	path := filepath.Join(m.t.TempDir(), "key")
+	if err := os.WriteFile(path, []byte(strings.Repeat("5e", 32)+"\n"), 0o600); err != nil {
+		m.t.Fatal(err)
+	}
+	m.both = []string{"--cache-key", path}
 }
 
 // TestStrayResume lets the guest run at the destination, by its monitor, before

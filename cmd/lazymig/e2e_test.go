@@ -44,6 +44,8 @@ type mover struct {
 	state map[link.Side]string // state directories
 	tls   map[link.Side]string
 	rams  []string // what the command lines of destinations name
+	// both are options for send and receive.
+	both []string
 	// binary is the lazymig that runs.
 	binary string
 }
@@ -161,7 +163,7 @@ func (m *mover) receiveWith(vmm []string, options ...string) *side {
 	host := m.destination().Side()
 	args := append([]string{
 		"receive", "--json", "--listen", host.Address() + ":" + port, "--state-dir", m.state[host], "--tls-dir", m.tls[host],
-	}, options...)
+	}, append(m.both, options...)...)
 	s := m.start(host, append(append(args, "--"), vmm...)...)
 	s.listens()
 	return s
@@ -180,7 +182,7 @@ func (m *mover) send(options ...string) *side {
 	return m.start(host, append([]string{
 		"send", "--json", "--qmp", m.pair.Source().QMPPath(), "--to", host.Other().Address() + ":" + port,
 		"--state-dir", m.state[host], "--tls-dir", m.tls[host],
-	}, options...)...)
+	}, append(m.both, options...)...)...)
 }
 
 // side is a running command.

@@ -276,7 +276,7 @@ func (in *installer) installed(first lazymig.PageNumber, pages int, o origin, on
 			if in.remote == 0 {
 				in.remote = now.Sub(since)
 			}
-			in.remote += (now.Sub(since) - in.remote) / remoteMemory
+			in.remote += (now.Sub(since) - in.remote) / remoteAnswers
 			in.window.Demand(now, now.Sub(since))
 		}
 	}

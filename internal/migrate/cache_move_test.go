@@ -72,10 +72,10 @@ func (c *mapCache) Filter() ([]byte, error) {
 }
 
 // randomPages returns pages of which none is like another, and writes them to
-// the guest's memory from page first on.
-func randomPages(t *testing.T, path string, first int64, count int) []byte {
+// the guest's memory from page firstFilled on.
+func randomPages(t *testing.T, path string) []byte {
 	t.Helper()
-	content := make([]byte, count*lazymig.PageSize)
+	content := make([]byte, filled*lazymig.PageSize)
 	for i := range content {
 		content[i] = byte(rand.Uint32())
 	}
@@ -84,7 +84,7 @@ func randomPages(t *testing.T, path string, first int64, count int) []byte {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	if _, err := file.WriteAt(content, first*lazymig.PageSize); err != nil {
+	if _, err := file.WriteAt(content, firstFilled*lazymig.PageSize); err != nil {
 		t.Fatal(err)
 	}
 	return content
@@ -94,7 +94,7 @@ func randomPages(t *testing.T, path string, first int64, count int) []byte {
 // there when it returns, whatever that host believes to have.
 func TestMoveCached(t *testing.T) {
 	requireVMM(t)
-	const first, count = 4096, 4096 // pages that the firmware leaves alone
+	const count = filled
 	for name, tt := range map[string]struct {
 		forgets  func(d pagecache.Digest) bool
 		from, to uint64 // how many pages come out of the cache
@@ -112,7 +112,7 @@ func TestMoveCached(t *testing.T) {
 			}
 			hosts[0].start(t)
 			t.Cleanup(func() { quit(hosts[0]); quit(hosts[1]) })
-			content := randomPages(t, hosts[0].ram, first, count)
+			content := randomPages(t, hosts[0].ram)
 			sent, received := move(t, hosts[0], hosts[1], nil)
 			if sent.PagesCache != 0 || received.BytesReceived < count*lazymig.PageSize {
 				t.Errorf("cold: %d pages of the cache, %d bytes", sent.PagesCache, received.BytesReceived)
@@ -121,7 +121,7 @@ func TestMoveCached(t *testing.T) {
 				from, to := hosts[1-i], hosts[i]
 				to.cache.(*mapCache).forgets = tt.forgets
 				sent, received = move(t, from, to, nil)
-				compare(t, to.file(t), content, first)
+				compare(t, to.file(t), content)
 				if received.PagesCache < tt.from || received.PagesCache > tt.to || sent.PagesCache != received.PagesCache {
 					t.Errorf("move %d: %d pages of the cache, want %d to %d", i, received.PagesCache, tt.from, tt.to)
 				}
@@ -137,8 +137,7 @@ type restless struct {
 	SourceMemory
 	t     *testing.T
 	path  string
-	first int64
-	pages []byte // what they are, from first on
+	pages []byte // what they are, from firstFilled on
 
 	mu   sync.Mutex // protects walk
 	walk int
@@ -161,7 +160,7 @@ func (m *restless) ReadAt(p []byte, region int, offset uint64) (int, error) {
 	}
 	defer file.Close()
 	for at := int64(offset); at < int64(offset)+int64(n); at += 4 * lazymig.PageSize {
-		if i := at - m.first*lazymig.PageSize; i >= 0 && i < int64(len(m.pages)) {
+		if i := at - firstFilled*lazymig.PageSize; i >= 0 && i < int64(len(m.pages)) {
 			m.pages[i+100] ^= 1
 			if _, err := file.WriteAt(m.pages[i+100:i+101], at+100); err != nil {
 				m.t.Error(err)
@@ -175,17 +174,17 @@ func (m *restless) ReadAt(p []byte, region int, offset uint64) (int, error) {
 // last look at them: what arrives is what the memory was at the freeze.
 func TestMoveWarm(t *testing.T) {
 	requireVMM(t)
-	const first, count = 4096, 4096
+	const count = filled
 	from, to := newHost(t), newHost(t)
 	to.cache, from.warm = newMapCache(), WarmConfig{For: time.Minute, CPU: 0.9}
 	from.start(t)
 	t.Cleanup(func() { quit(to) })
-	m := &restless{t: t, path: from.ram, first: first, pages: randomPages(t, from.ram, first, count)}
+	m := &restless{t: t, path: from.ram, pages: randomPages(t, from.ram)}
 	sent, received := move(t, from, to, func(inner SourceMemory) SourceMemory {
 		m.SourceMemory = inner
 		return m
 	})
-	compare(t, to.file(t), m.pages, first)
+	compare(t, to.file(t), m.pages)
 	if m.walk < 3 || sent.PagesWarmed < count {
 		t.Errorf("%d walks, %d pages were warmed", m.walk, sent.PagesWarmed)
 	}
@@ -212,23 +211,23 @@ func TestMoveWarmWithoutCache(t *testing.T) {
 // they cross once.
 func TestMoveDuplicates(t *testing.T) {
 	requireVMM(t)
-	const first, count = 4096, 4096
+	const count = filled
 	from, to := newHost(t), newHost(t)
 	to.cache = newMapCache()
 	from.start(t)
 	t.Cleanup(func() { quit(to) })
-	content := randomPages(t, from.ram, first, count)
+	content := randomPages(t, from.ram)
 	copy(content[len(content)/2:], content)
 	file, err := os.OpenFile(from.ram, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	if _, err := file.WriteAt(content, first*lazymig.PageSize); err != nil {
+	if _, err := file.WriteAt(content, firstFilled*lazymig.PageSize); err != nil {
 		t.Fatal(err)
 	}
 	_, received := move(t, from, to, nil)
-	compare(t, to.file(t), content, first)
+	compare(t, to.file(t), content)
 	if received.PagesCache < count/2-count/20 {
 		t.Errorf("%d pages came out of the cache, want about %d", received.PagesCache, count/2)
 	}
@@ -239,7 +238,6 @@ func TestMoveDuplicates(t *testing.T) {
 // source is asked for everything.
 func TestMoveHungCache(t *testing.T) {
 	requireVMM(t)
-	const first, count = 4096, 4096
 	from, to := newHost(t), newHost(t)
 	to.identity = newIdentity(t)
 	from.identity = to.identity
@@ -247,14 +245,14 @@ func TestMoveHungCache(t *testing.T) {
 	from.cache = cache
 	from.start(t)
 	t.Cleanup(func() { quit(from); quit(to) })
-	content := randomPages(t, from.ram, first, count)
+	content := randomPages(t, from.ram)
 	move(t, from, to, nil)
 	hang := make(chan struct{})
 	defer close(hang)
 	cache.slow = hang
 	begun := time.Now()
 	_, received := move(t, to, from, nil)
-	compare(t, from.file(t), content, first)
+	compare(t, from.file(t), content)
 	if received.PagesCache != 0 {
 		t.Errorf("%d pages came out of a cache that hangs", received.PagesCache)
 	}
@@ -264,7 +262,7 @@ func TestMoveHungCache(t *testing.T) {
 // TestMoveSlowCache returns to a host whose cache is on slow storage.
 func TestMoveSlowCache(t *testing.T) {
 	requireVMM(t)
-	const first, count = 4096, 4096
+	const count = filled
 	from, to := newHost(t), newHost(t)
 	to.identity = newIdentity(t)
 	from.identity = to.identity
@@ -272,7 +270,7 @@ func TestMoveSlowCache(t *testing.T) {
 	from.cache = cache
 	from.start(t)
 	t.Cleanup(func() { quit(from); quit(to) })
-	content := randomPages(t, from.ram, first, count)
+	content := randomPages(t, from.ram)
 	move(t, from, to, nil)
 	ticks := make(chan struct{})
 	stop := make(chan struct{})
@@ -297,7 +295,7 @@ func TestMoveSlowCache(t *testing.T) {
 	}()
 	cache.slow = ticks
 	_, received := move(t, to, from, nil)
-	compare(t, from.file(t), content, first)
+	compare(t, from.file(t), content)
 	if received.PagesCache < count/2 {
 		t.Errorf("%d pages came out of the cache", received.PagesCache)
 	}
@@ -307,7 +305,6 @@ func TestMoveSlowCache(t *testing.T) {
 // hang. The guest moves all the same.
 func TestMoveStuckCaches(t *testing.T) {
 	requireVMM(t)
-	const first, count = 4096, 4096
 	from, to := newHost(t), newHost(t)
 	stuck := make(chan struct{})
 	defer close(stuck)
@@ -319,10 +316,10 @@ func TestMoveStuckCaches(t *testing.T) {
 	from.warm = WarmConfig{For: time.Minute}
 	from.start(t)
 	t.Cleanup(func() { quit(to) })
-	content := randomPages(t, from.ram, first, count)
+	content := randomPages(t, from.ram)
 	begun := time.Now()
 	move(t, from, to, nil)
-	compare(t, to.file(t), content, first)
+	compare(t, to.file(t), content)
 	if took, limit := time.Since(begun), keepTimeout/4; took > limit {
 		t.Errorf("it took %v, want at most %v", took, limit)
 	}

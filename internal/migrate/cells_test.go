@@ -64,8 +64,8 @@ func TestNoCells(t *testing.T) {
 func TestCellsOfHoles(t *testing.T) {
 	const pages = 1000
 	in := &installer{table: testTable(t, pages), counters: newCounters(), cells: newCells(9, pages)}
-	in.installed(100, 50, fromBulk)
-	in.installed(500, 1, fromDemand)
+	in.installed(100, 50, fromBulk, false)
+	in.installed(500, 1, fromDemand, true)
 	if err := in.learnZero(700); err != nil {
 		t.Fatal(err)
 	}

@@ -48,9 +48,9 @@ const (
 	// filterTimeout bounds the making of a cache's filter: 64 million pages take
 	// ten seconds.
 	filterTimeout = 30 * time.Second
-	// remoteMemory is over about how many pages the time of the source's answers
+	// remoteAnswers is over about how many pages the time of the source's answers
 	// is averaged.
-	remoteMemory = 16
+	remoteAnswers = 16
 	// recipeRounds bounds a recipe, in times the guest's pages: once for the hot
 	// pages, and once for all.
 	recipeRounds = 2

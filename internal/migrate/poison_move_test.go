@@ -44,6 +44,13 @@ type host struct {
 
 const hostRAM = 64 << 20
 
+// firstFilled is the first page that tests fill: the firmware leaves it and those
+// behind it alone.
+const firstFilled = 4096
+
+// filled is how many pages of a guest randomPages fills.
+const filled = 4096
+
 func newHost(t *testing.T) host {
 	t.Helper()
 	dir := t.TempDir()
@@ -182,7 +189,7 @@ func TestPoisonTravels(t *testing.T) {
 	if support, err := uffd.Probe(uffd.FeaturePoison); support != uffd.Supported {
 		t.Skipf("this kernel cannot poison pages (Linux 6.6 can): %v", err)
 	}
-	const first, count, lost = 4096, 2048, 5000 // pages that the firmware leaves alone
+	const count, lost = 2048, 5000
 	a, b, c := newHost(t), newHost(t), newHost(t)
 	a.start(t)
 	content := make([]byte, count*lazymig.PageSize)
@@ -193,7 +200,7 @@ func TestPoisonTravels(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := file.WriteAt(content, first*lazymig.PageSize); err != nil {
+	if _, err := file.WriteAt(content, firstFilled*lazymig.PageSize); err != nil {
 		t.Fatal(err)
 	}
 	file.Close()
@@ -203,14 +210,14 @@ func TestPoisonTravels(t *testing.T) {
 	if sent.PagesPoisoned != 1 || received.PagesPoisoned != 1 {
 		t.Errorf("first move: %d and %d poisoned pages, want 1", sent.PagesPoisoned, received.PagesPoisoned)
 	}
-	clear(content[(lost-first)*lazymig.PageSize:][:lazymig.PageSize])
-	compare(t, b.file(t), content, first)
+	clear(content[(lost-firstFilled)*lazymig.PageSize:][:lazymig.PageSize])
+	compare(t, b.file(t), content)
 
 	sent, _ = move(t, b, c, nil)
 	if sent.PagesPoisoned != 1 {
 		t.Errorf("second move: %d poisoned pages, want 1", sent.PagesPoisoned)
 	}
-	compare(t, c.file(t), content, first)
+	compare(t, c.file(t), content)
 	list, err := openPoisonList(filepath.Join(c.dir, "vm", "poisoned", poisonedFile), lazymig.Layout{{Name: "ram0", Size: hostRAM}})
 	if err != nil || !list.has(lost) {
 		t.Errorf("the third host knows %v, %v", list, err)
@@ -228,7 +235,7 @@ func quit(h host) {
 }
 
 // compare compares a part of a RAM file.
-func compare(t *testing.T, path string, want []byte, first int64) {
+func compare(t *testing.T, path string, want []byte) {
 	t.Helper()
 	file, err := os.Open(path)
 	if err != nil {
@@ -236,12 +243,12 @@ func compare(t *testing.T, path string, want []byte, first int64) {
 	}
 	defer file.Close()
 	got := make([]byte, len(want))
-	if _, err := file.ReadAt(got, first*lazymig.PageSize); err != nil {
+	if _, err := file.ReadAt(got, firstFilled*lazymig.PageSize); err != nil {
 		t.Fatal(err)
 	}
 	for p := 0; p < len(want); p += lazymig.PageSize {
 		if !bytes.Equal(got[p:p+lazymig.PageSize], want[p:p+lazymig.PageSize]) {
-			t.Fatalf("page %d of %s has other bytes", first+int64(p/lazymig.PageSize), path)
+			t.Fatalf("page %d of %s has other bytes", firstFilled+int64(p/lazymig.PageSize), path)
 		}
 	}
 }
