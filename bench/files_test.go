@@ -9,11 +9,13 @@ import (
 	"testing"
 
 	"github.com/lazymig/lazymig/bench"
+	"github.com/lazymig/lazymig/bench/prereq"
 )
 
 // TestFiles has the guest keep files in its page cache and verify them, and
 // changes one behind its back.
 func TestFiles(t *testing.T) {
+	prereq.Require(t, append(append(prereq.Guest(), prereq.Network()...), "mke2fs")...)
 	root, page := t.TempDir(), make([]byte, 4096)
 	_, _ = rand.Read(page) // never fails
 	files := map[string][]byte{"empty": nil, "odd": []byte("seven b"), "page": page, "folder/long": bytes.Repeat([]byte("0123456"), 30000)}

@@ -24,9 +24,20 @@ type Config struct {
 	VM vm.Config
 	// DiskMiB is the size of the shared disk. Default 0: no disk.
 	DiskMiB int
+	// From is what the guest goes on from, when QEMU has loaded it and is told
+	// to; that is for the caller. Default: it is booted.
+	From *Snapshot
 	// Places are two hosts that are no namespaces of this machine. There is no
 	// Link then, no disk, and the guest has no network. Default: namespaces.
 	Places map[link.Side]Place
+}
+
+// Snapshot is a guest that was stopped, with its memory.
+type Snapshot struct {
+	// Path is a file on host A, what QEMU's migration writes.
+	Path string
+	// Beats has what the guest had begun to say: Recorder.Fork.
+	Beats *heartbeat.Recorder
 }
 
 // Place is a host and what is there for the guest.
@@ -57,6 +68,7 @@ type Pair struct {
 	Disk string
 
 	config      vm.Config
+	from        *Snapshot
 	places      map[link.Side]Place
 	source      *vm.VM
 	destination *vm.VM
@@ -74,6 +86,7 @@ func New(ctx context.Context, config Config) (*Pair, error) {
 		Beats:      heartbeat.NewRecorder(),
 		Name:       leftover.Name("guest"),
 		config:     config.VM,
+		from:       config.From,
 		places:     config.Places,
 		removeDisk: func() error { return nil },
 	}
@@ -84,6 +97,9 @@ func New(ctx context.Context, config Config) (*Pair, error) {
 		if p.config.Image, err = guest.Build(ctx); err != nil {
 			return nil, fmt.Errorf("build the guest: %w", err)
 		}
+	}
+	if p.from != nil {
+		p.Beats = p.from.Beats
 	}
 	p.config.Beats, p.config.Name = p.Beats, p.Name
 	if p.config.Guest.MemoryMiB == 0 {
@@ -111,13 +127,21 @@ func (p *Pair) start(ctx context.Context, diskMiB int) (err error) {
 	if p.source, err = p.place(link.HostA, p.config.Paused); err != nil {
 		return err
 	}
+	return p.run(ctx)
+}
+
+// run starts the guest and, if it boots, waits until its program runs.
+func (p *Pair) run(ctx context.Context) error {
+	if p.from != nil {
+		return p.source.Start("-incoming", "exec:cat '"+p.from.Path+"'")
+	}
 	if err := p.source.Start(); err != nil {
 		return err
 	}
 	if p.config.Paused {
 		return nil
 	}
-	_, err = p.source.Ready(ctx)
+	_, err := p.source.Ready(ctx)
 	return err
 }
 

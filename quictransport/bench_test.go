@@ -26,18 +26,12 @@ const bulkChunk = wire.MaxPages * lazymig.PageSize
 func rawPair(b *testing.B) (client, server *quic.Stream) {
 	b.Helper()
 	id := insecure(b)
-	l, err := quic.ListenAddr("127.0.0.1:0", id.serverTLS(""), nil)
-	if err != nil {
-		b.Fatal(err)
-	}
+	l := listenRaw(b, id.serverTLS(""), nil)
 	c, err := quic.DialAddr(b.Context(), l.Addr().String(), id.clientTLS(""), nil)
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() {
-		_ = c.CloseWithError(0, "")
-		l.Close()
-	})
+	b.Cleanup(func() { _ = c.CloseWithError(0, "") })
 	if client, err = c.OpenStream(); err != nil {
 		b.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package quictransport
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"net"
 	"os"
@@ -109,6 +110,27 @@ func listenOn(t testing.TB, id *Identity, cfg Config) *Listener {
 			t.Errorf("close listener: %v", err)
 		}
 	})
+	return l
+}
+
+// listenRaw listens with quic-go alone. The transport is the test's own: that
+// of quic.ListenAddr outlives its listener by what is left of its connections.
+func listenRaw(t testing.TB, tlsConfig *tls.Config, config *quic.Config) *quic.Listener {
+	t.Helper()
+	socket, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &quic.Transport{Conn: socket}
+	t.Cleanup(func() {
+		if err := errors.Join(transport.Close(), socket.Close()); err != nil {
+			t.Errorf("close transport: %v", err)
+		}
+	})
+	l, err := transport.Listen(tlsConfig, config)
+	if err != nil {
+		t.Fatal(err)
+	}
 	return l
 }
 

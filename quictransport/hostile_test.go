@@ -262,15 +262,9 @@ func TestBadWelcomes(t *testing.T) {
 // with what answer returns and the end of the stream.
 func hostileDestination(t *testing.T, id *Identity, answer func(wire.Hello) []byte) string {
 	t.Helper()
-	l, err := quic.ListenAddr("127.0.0.1:0", id.serverTLS(""), quicConfig(2))
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := listenRaw(t, id.serverTLS(""), quicConfig(2))
 	done := make(chan struct{})
-	t.Cleanup(func() {
-		l.Close()
-		<-done
-	})
+	t.Cleanup(func() { <-done }) // the context of the test ends it
 	go func() {
 		defer close(done)
 		for {

@@ -171,17 +171,7 @@ func TestOtherProtocolServer(t *testing.T) {
 	id := insecure(t)
 	conf := id.serverTLS("")
 	conf.NextProtos = []string{"h3", "lazymig/2"}
-	socket, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	tr := &quic.Transport{Conn: socket}
-	defer socket.Close()
-	defer tr.Close()
-	if _, err := tr.Listen(conf, nil); err != nil {
-		t.Fatal(err)
-	}
-	dialFails(t, socket.LocalAddr().String(), id, Config{}, ErrProtocol, "does not speak lazymig/1")
+	dialFails(t, listenRaw(t, conf, nil).Addr().String(), id, Config{}, ErrProtocol, "does not speak lazymig/1")
 }
 
 func TestOtherProtocolClient(t *testing.T) {

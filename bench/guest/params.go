@@ -32,6 +32,9 @@ type Params struct {
 	HotMiB int
 	// Sequential writes the pages one after the other instead of at random.
 	Sequential bool
+	// Read makes each operation read a page of the whole memory, at random,
+	// before it writes one. Not together with Sequential.
+	Read bool
 	// Seed tells guests apart: with another one, no page of the memory is like
 	// that of the other guest. Default 0.
 	Seed int
@@ -79,6 +82,9 @@ func (p Params) CommandLine() string {
 	number("rate", p.Rate)
 	number("beats", p.Beats)
 	number("records", p.Records)
+	if p.Read {
+		args = append(args, "lm.read=1")
+	}
 	if p.Sequential {
 		args = append(args, "lm.order=sequential")
 	}

@@ -48,6 +48,23 @@ func NewRecorder() *Recorder {
 	return r
 }
 
+// Fork returns a recorder for a guest that goes on as another one from here,
+// beside the one of r, which stands still.
+func (r *Recorder) Fork() *Recorder {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := NewRecorder()
+	var open []byte
+	for _, s := range r.streams {
+		if s.began {
+			open = nil
+		}
+		open = append(open, s.tail...)
+	}
+	f.streams = []*Stream{{recorder: f, tail: open}}
+	return f
+}
+
 // Stream adds a stream behind all others. It may stay empty.
 func (r *Recorder) Stream() *Stream {
 	r.mu.Lock()

@@ -1,16 +1,9 @@
 package migrations
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
-	"time"
-
-	"github.com/lazymig/lazymig/bench/guest"
-	"github.com/lazymig/lazymig/bench/link"
-	"github.com/lazymig/lazymig/bench/vm"
 )
 
 // Cache is what lazymig's destination has already when the guest comes.
@@ -26,6 +19,9 @@ const (
 	Warm Cache = "warm"
 	// Returning has what the guest was when it left this host.
 	Returning Cache = "returning"
+	// Forked has another clone of the guest: both were one until seconds before,
+	// and go on from its snapshot.
+	Forked Cache = "fork"
 	// SecondBoot and TenthBoot have one and nine guests before this one that
 	// were booted from the same kernel and disk; the memory of their program is
 	// another.
@@ -40,7 +36,7 @@ const (
 
 // Caches lists all states.
 func Caches() []Cache {
-	return []Cache{NoCache, EmptyCache, Warm, Returning, SecondBoot, TenthBoot, IndexedImage, Unrelated}
+	return []Cache{NoCache, EmptyCache, Warm, Returning, Forked, SecondBoot, TenthBoot, IndexedImage, Unrelated}
 }
 
 // ParseCache returns the state with the name.
@@ -59,7 +55,8 @@ func cacheVariants(base Setting) []Setting {
 		guest  Guest
 		caches []Cache
 	}{
-		{Tenth, []Cache{NoCache, EmptyCache, Warm, Returning, Unrelated}},
+		{Tenth, []Cache{NoCache, EmptyCache, Warm, Returning, Forked, Unrelated}},
+		{Reader, []Cache{NoCache, Returning}},
 		{Files, []Cache{NoCache, SecondBoot, TenthBoot, IndexedImage, Unrelated}},
 	} {
 		for _, c := range v.caches {
@@ -81,6 +78,8 @@ func (c Cache) earlier() (guests int, seed func(i int) int) {
 		return 9, next
 	case Unrelated:
 		return 1, next
+	case Forked:
+		return 1, func(int) int { return 0 }
 	case NoCache, EmptyCache, Warm, Returning, IndexedImage:
 	}
 	return 0, nil
@@ -102,7 +101,7 @@ func (c Cache) args(e end, before bool) (send, receive []string) {
 		if before {
 			return kept, nil
 		}
-	case SecondBoot, TenthBoot, IndexedImage, Unrelated:
+	case Forked, SecondBoot, TenthBoot, IndexedImage, Unrelated:
 	}
 	return nil, kept
 }
@@ -111,7 +110,7 @@ func (c Cache) args(e end, before bool) (send, receive []string) {
 // the run to be what it is called.
 func (c Cache) least() float64 {
 	switch c {
-	case Returning, Warm, SecondBoot, TenthBoot, IndexedImage:
+	case Returning, Forked, Warm, SecondBoot, TenthBoot, IndexedImage:
 		return 0.05
 	case NoCache, EmptyCache, Unrelated:
 	}
@@ -120,114 +119,5 @@ func (c Cache) least() float64 {
 
 func (e end) cacheDir() string { return filepath.Join(e.dir, "cache") }
 
-// history makes the cache what it is to be when the guest comes: before it is
-// booted.
-func (r *run) history(ctx context.Context) error {
-	guests, seed := r.setting.Cache.earlier()
-	for i := range guests {
-		if err := r.precede(ctx, seed(i)); err != nil {
-			return fmt.Errorf("move a guest before: %w", err)
-		}
-	}
-	return nil
-}
-
-// precede boots another guest, moves it and ends it.
-func (r *run) precede(ctx context.Context, seed int) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, bootTimeout)
-	defer cancel()
-	before := *r
-	before.setting.seed = seed
-	if r.setting.Cache == Unrelated {
-		before.setting.Guest = Tenth // no file of this one's
-	}
-	record := *r.record
-	before.record = &record
-	err = before.boot(ctx)
-	if err == nil {
-		err = before.travel(ctx)
-	}
-	if before.pair != nil {
-		err = errors.Join(err, before.pair.Close())
-	}
-	return errors.Join(err, before.forget())
-}
-
-// travel moves the guest by lazymig, and measures nothing.
-func (r *run) travel(ctx context.Context) (err error) {
-	place, err := r.pair.Destination()
-	if err != nil {
-		return err
-	}
-	o := r.own(place)
-	o.arrived, o.before = func(*monitor) error { return nil }, true
-	r.former = append(r.former, o)
-	defer func() { err = errors.Join(err, o.close()) }()
-	if _, err := o.prepare(ctx); err != nil {
-		return err
-	}
-	if err := o.move(ctx); err != nil {
-		return err
-	}
-	if _, err := o.finish(ctx); err != nil {
-		return err
-	}
-	return r.pair.Moved()
-}
-
-// index has the destination index the image of the guest's disk.
-func (r *run) index(ctx context.Context, to link.Side) error {
-	image, err := guest.Files(ctx)
-	if err != nil {
-		return err
-	}
-	if place, ok := r.places[to]; ok {
-		image = place.Files
-	}
-	o := r.own(nil)
-	if err := o.identify(); err != nil {
-		return err
-	}
-	e := r.end(to)
-	add, err := e.start([]string{"cache", "add", image, "--json", "--cache-dir", e.cacheDir(), "--tls-dir", filepath.Join(e.dir, "tls")})
-	if err != nil {
-		return err
-	}
-	return add.wait(ctx)
-}
-
-// settle makes the guest what it is to be when it moves: after it was booted.
-func (r *run) settle(ctx context.Context) error {
-	switch r.setting.Cache {
-	case Returning:
-		return r.travel(ctx)
-	case IndexedImage:
-		return r.index(ctx, r.pair.Source().Side().Other())
-	case NoCache, EmptyCache, Warm, SecondBoot, TenthBoot, Unrelated:
-	}
-	return nil
-}
-
-// forget removes what guests before have left.
-func (r *run) forget() error {
-	var problems []error
-	for _, o := range r.former {
-		problems = append(problems, o.removeRAM())
-	}
-	return errors.Join(problems...)
-}
-
-// own returns lazymig as the technique that moves the guest to place.
-func (r *run) own(place *vm.VM) *own {
-	o := &own{source: r.pair.Source(), place: place, arrived: r.arrived, dir: r.dir, cache: r.setting.Cache, ends: map[link.Side]end{}}
-	for _, side := range sides {
-		o.ends[side] = r.end(side)
-	}
-	return o
-}
-
 // cacheSize is the size of caches: more than two guests.
 const cacheSize = "4GiB"
-
-// historyTimeout bounds everything before the guest that is measured.
-const historyTimeout = 15 * time.Minute

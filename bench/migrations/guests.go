@@ -26,6 +26,8 @@ const (
 	Incompressible Guest = "incompressible"
 	// Tenth is RandomWriter in a tenth of its memory.
 	Tenth Guest = "tenth"
+	// Reader reads pages at random in all of its memory, and writes a tenth of it.
+	Reader Guest = "reader"
 	// Files has its memory full of a Debian userland's files, and writes a
 	// sixteenth of the other guests' memory at random.
 	Files Guest = "files"
@@ -33,7 +35,7 @@ const (
 
 // Guests lists all guests.
 func Guests() []Guest {
-	return []Guest{RandomWriter, SequentialWriter, Idle, MostlyZero, Incompressible, Tenth, Files}
+	return []Guest{RandomWriter, SequentialWriter, Idle, MostlyZero, Incompressible, Tenth, Reader, Files}
 }
 
 // ParseGuest returns the guest with the name.
@@ -52,8 +54,8 @@ func (s Setting) params() guest.Params {
 		p.Sequential = true
 	case MostlyZero:
 		p.Pattern, p.HotMiB = guest.PatternZero, max(1, s.ChangingMiB/16)
-	case Tenth:
-		p.HotMiB = max(1, s.ChangingMiB/10)
+	case Tenth, Reader:
+		p.HotMiB, p.Read = max(1, s.ChangingMiB/10), s.Guest == Reader
 	case Files:
 		p.MemoryMiB = max(1, s.ChangingMiB/16)
 	case Incompressible:

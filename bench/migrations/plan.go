@@ -64,7 +64,7 @@ func variants(base Setting, factor Factor) []Setting {
 		}
 	case FactorGuest:
 		for _, g := range Guests() {
-			if g != Tenth { // it is for caches
+			if g != Tenth && g != Reader { // they are for caches
 				add(func(s *Setting) { s.Guest = g })
 			}
 		}

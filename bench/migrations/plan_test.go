@@ -31,9 +31,9 @@ func TestPlan(t *testing.T) {
 			t.Errorf("%s changes %d things of the base", r.key(), changed)
 		}
 	}
-	// The base, 2 other rates, 6 delays, 3 losses, 5 guests; TLS for one; a
-	// guest for caches, and 8 of these for one.
-	if want := (17*2 + 1 + 2 + 8) * 2; len(runs) != want {
+	// The base, 2 other rates, 6 delays, 3 losses, 5 guests; TLS for one; two
+	// guests for caches, and 10 of these for one.
+	if want := (17*2 + 1 + 2*2 + 10) * 2; len(runs) != want {
 		t.Errorf("%d runs, want %d", len(runs), want)
 	}
 	if half := len(runs) / 2; runs[half-1].Repeat != 1 || runs[half].Repeat != 2 {

@@ -38,6 +38,7 @@ type run struct {
 	pair   *bench.Pair
 	place  *vm.VM // where the guest goes to
 	former []*own // moves before the measured one
+	from   *bench.Snapshot
 	source *monitor
 	costs  costs
 	clocks clocks // as they were before the move
@@ -124,8 +125,13 @@ func (r *run) boot(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if r.pair, err = bench.New(ctx, bench.Config{VM: config, Places: r.places}); err != nil {
+	if r.pair, err = bench.New(ctx, bench.Config{VM: config, From: r.from, Places: r.places}); err != nil {
 		return err
+	}
+	if r.from != nil {
+		if err := r.goOn(ctx); err != nil {
+			return err
+		}
 	}
 	if r.setting.Guest == Idle {
 		if _, err := r.pair.Source().Command(ctx, "stop"); err != nil {

@@ -15,7 +15,4 @@ const (
 	// idleTimeout ends a QUIC connection that nobody uses: longer than any
 	// pause between two faults of a measurement.
 	idleTimeout = time.Minute
-
-	// validity of the certificate, longer than any measurement.
-	validity = 24 * time.Hour
 )

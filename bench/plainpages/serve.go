@@ -10,6 +10,7 @@ import (
 	"net"
 	"sync"
 
+	"github.com/lazymig/lazymig/bench/selfsigned"
 	"github.com/quic-go/quic-go"
 )
 
@@ -32,7 +33,7 @@ type Server struct {
 
 // Serve listens on loopback, over QUIC and over TCP.
 func Serve(pages io.ReaderAt) (*Server, error) {
-	cert, err := certificate()
+	cert, err := selfsigned.Certificate(serverName)
 	if err != nil {
 		return nil, err
 	}

@@ -2,17 +2,15 @@ package rawquic
 
 import (
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/big"
 	"os"
 	"time"
 
+	"github.com/lazymig/lazymig/bench/selfsigned"
 	"github.com/quic-go/quic-go"
 	"golang.org/x/sys/unix"
 )
@@ -53,27 +51,6 @@ func quicConfig() *quic.Config {
 	}
 }
 
-// certificate makes a key and a certificate for it that it signs itself.
-func certificate() (tls.Certificate, error) {
-	public, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("make a key: %w", err)
-	}
-	template := &x509.Certificate{
-		SerialNumber:          big.NewInt(1),
-		DNSNames:              []string{serverName},
-		NotBefore:             time.Now().Add(-time.Hour),
-		NotAfter:              time.Now().Add(24 * time.Hour),
-		IsCA:                  true,
-		BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, public, private)
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("make a certificate: %w", err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: private}, nil
-}
-
 // dial connects a client to the server with the given certificate.
 func dial(ctx context.Context, j job) (*quic.Conn, error) {
 	cert, err := x509.ParseCertificate(j.Certificate)
@@ -88,7 +65,7 @@ func dial(ctx context.Context, j job) (*quic.Conn, error) {
 
 // accept listens, tells where on standard output, and takes one connection.
 func accept(ctx context.Context, j job) (*quic.Listener, *quic.Conn, error) {
-	cert, err := certificate()
+	cert, err := selfsigned.Certificate(serverName)
 	if err != nil {
 		return nil, nil, err
 	}

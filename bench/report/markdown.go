@@ -82,9 +82,11 @@ longest of each millisecond until the move ended. **back at 90 %**: of its forme
 **MB sent, back**: counted by the interface. **CPU**: both hosts, without virtual CPUs, per GiB of allocated guest memory. **peak**: anonymous
 memory beside the guest's. **lazymig/it**: lazymig's figure over the technique's; above 1 lazymig loses.
 Behind lazymig's name stands what its destination had in its cache: **empty cache**, nothing; **warm**, what was pushed there while the guest ran, in the
-same command, whose time, bytes and CPU count; **returning**, the guest as it had left that host seconds before; **2nd boot, 10th boot**, one and nine guests before it of
+same command, whose time, bytes and CPU count; **returning**, the guest as it had left that host seconds before; **fork**, another clone of one snapshot; **2nd boot, 10th boot**, one and nine guests before it of
 the same kernel and disk; **image**, the image of its disk, indexed; **unrelated**, another guest of the same kernel. Caches are in files that the host still has in memory. The
-guest's kernel has no address randomization, so that its own pages are alike from boot to boot more than those of others. What a cache itself takes is not in the peaks.
+guest's kernel has no address randomization, so that its own pages are alike from boot to boot more than those of others. What a cache itself takes is not in the peaks. **sent, % of memory**: what the interface
+counted over the guest's pages that are not zero. **MB after the stop**: pages that the source sent as data then. **recipe here**: how long the guest ran before the whole
+recipe was there; **faults then**: those from then on, and the part of them that waited for the source.
 `
 
 func writeMigrations(to io.Writer, all []migrations.Record, picture func(string) string) error {

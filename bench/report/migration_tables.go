@@ -45,7 +45,7 @@ func costColumns() []column {
 func gapOf(m migrations.Record) float64 { return m.GapMS }
 
 // migrationTables has two tables for each place: what the guest notices and
-// what the operator pays. Where lazymig's figure over the technique's is above
+// what the operator pays; between them what caches are worth, if there were any. Where lazymig's figure over the technique's is above
 // 1 lazymig loses.
 func migrationTables(all []migrations.Record) []Table {
 	var tables []Table
@@ -57,7 +57,11 @@ func migrationTables(all []migrations.Record) []Table {
 		for _, r := range rows {
 			cost.Notes = append(cost.Notes, r.failures()...)
 		}
-		tables = append(tables, guest, cost)
+		tables = append(tables, guest)
+		if caches, ok := cacheTable(rows); ok {
+			tables = append(tables, caches)
+		}
+		tables = append(tables, cost)
 	}
 	return tables
 }
@@ -130,6 +134,7 @@ func migrationOrigin(all []migrations.Record) string {
 	measuring := group{runs: all}.over(func(m migrations.Record) (float64, bool) {
 		return m.MeasuringCPU / (m.FreeMS / 1000) * 100, m.FreeMS > 0 && m.MeasuringCPU > 0 && m.RTTMS+m.Loss+m.JitterMS == 0
 	})
+	measuring.of = measuring.count // those on delayed paths have the relay in it
 	return fmt.Sprintf("%d runs on %s, %d cores, Linux %s, QEMU %s (%s), %s, commit %s; load average before a run %.1f (%.1f–%.1f), of which the run before it is a part; measuring took %s %% of a processor without the relay.",
 		len(all), e.CPU, e.CPUs, e.Kernel, e.QEMU, e.Accel, e.Place, andList(commits), loads[len(loads)/2], loads[0], loads[len(loads)-1], measuring)
 }

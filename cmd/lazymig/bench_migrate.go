@@ -94,7 +94,7 @@ its time is over; 2 usage.`,
 	set.DurationVar(&f.rtt, "rtt", 0, "what the base's link adds to a round trip, a `DURATION`")
 	set.DurationVar(&f.jitter, "jitter", 0, "delay each packet at random by up to `DURATION` more")
 	set.Float64Var(&f.loss, "loss", 0, "`PERCENT` of packets that the base's link loses")
-	set.StringVar(&f.guest, "guest", string(migrations.RandomWriter), "the base's guest: `random|sequential|idle|zero|incompressible|tenth|files`")
+	set.StringVar(&f.guest, "guest", string(migrations.RandomWriter), "the base's guest: `random|sequential|idle|zero|incompressible|tenth|reader|files`")
 	set.StringSliceVar(&f.hosts, "hosts", nil, "move guests from the first of two machines to the second, `A,B`, each HOST or HOST=ADDRESS")
 	set.StringVar(&f.sshConfig, "ssh-config", "", "reach them as `FILE` tells ssh (default: ssh's own)")
 	registerJSON(set, &f.json)

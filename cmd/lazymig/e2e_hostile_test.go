@@ -88,16 +88,6 @@ func TestHostileDestination(t *testing.T) {
 			_, _ = l.Demand().Write(wire.Request{Runs: outside()}.Append(nil)) // seen by the other side, if at all
 			return []appender{armed}
 		},
-		"garbage for a filter": func(l *quictransport.Link) []appender {
-			_, _ = l.Recipe().Write(wire.Filter{Size: 40, Data: make([]byte, 40)}.Append(nil)) // seen by the other side, if at all
-			return []appender{armed}
-		},
-		"a filter that grows": func(l *quictransport.Link) []appender {
-			for size := range uint32(3) {
-				_, _ = l.Recipe().Write(wire.Filter{Size: 1000 + size, Data: make([]byte, 400)}.Append(nil)) // seen by the other side, if at all
-			}
-			return []appender{armed}
-		},
 		"garbage for a request": func(l *quictransport.Link) []appender {
 			_, _ = l.Bulk()[0].Write(garbage{}.Append(nil)) // seen by the other side, if at all
 			return []appender{armed}

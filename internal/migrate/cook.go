@@ -3,6 +3,7 @@ package migrate
 import (
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"runtime"
 	"sync"
@@ -105,7 +106,7 @@ func stepBack() {
 }
 
 // readFilter reads the filter whole; nil if the destination has none.
-func readFilter(stream quictransport.Stream) (*pagecache.Filter, error) {
+func readFilter(stream io.Reader) (*pagecache.Filter, error) {
 	var whole, buffer []byte
 	for {
 		_, payload, err := wire.ReadFrameOf(stream, buffer, wire.TypeFilter)

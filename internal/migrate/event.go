@@ -96,6 +96,13 @@ type Faults struct {
 	Remote Latencies `json:"remote"`
 }
 
+// FaultCounts groups faults of the guest by what answered them.
+type FaultCounts struct {
+	Zero   uint64 `json:"zero"`
+	Cache  uint64 `json:"cache"`
+	Remote uint64 `json:"remote"`
+}
+
 // Report is what a side says at the end. The names of its fields are stable.
 type Report struct {
 	VM    string        `json:"vm"`
@@ -133,7 +140,12 @@ type Report struct {
 	DigestMismatches uint64  `json:"digest_mismatches"`
 	Reconnects       uint64  `json:"reconnects"`
 	FaultUS          Faults  `json:"fault_us"`
-	Outcome          Outcome `json:"outcome"`
+	// RecipeMS is how long the guest ran at the destination before the source
+	// had said what all pages are made of; FaultsAfterRecipe are those from then
+	// on. Only the destination has them, and only with a cache.
+	RecipeMS          float64      `json:"recipe_ms,omitempty"`
+	FaultsAfterRecipe *FaultCounts `json:"faults_after_recipe,omitempty"`
+	Outcome           Outcome      `json:"outcome"`
 	// Reason says why the outcome is not "done", or how the guest ended.
 	Reason string `json:"reason,omitempty"`
 }

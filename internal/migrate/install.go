@@ -114,6 +114,14 @@ func (in *installer) start() {
 	in.reader.Wakeup()
 }
 
+// running returns for how long the guest has run here.
+func (in *installer) running() time.Duration {
+	if !in.committed.Load() {
+		return 0
+	}
+	return time.Since(in.ran)
+}
+
 // run serves until every page is known and the guest runs here, or until ctx
 // ends. An error means that pages cannot be installed any more.
 func (in *installer) run(ctx context.Context) error {

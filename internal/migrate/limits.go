@@ -159,7 +159,8 @@ const (
 	// server, at either side.
 	attachTimeout = 2 * time.Second
 	// maxClients bounds the clients of a memory server, and the VMMs that are
-	// served at once: each has a few MiB of buffers.
+	// served at once: each has a few MiB of buffers, 8 MiB to know what was sent
+	// (maxDuplicates), and the filter of its cache, at most wire.MaxFilter.
 	maxClients = 256
 	// handoffAccepts is how many VMMs may hand their memory over at the same
 	// time, so that one that is slow holds up nobody.

@@ -120,6 +120,9 @@ func (in *installer) applyRecipe(f *wire.Recipe) error {
 			// It is missing, and the background asks for it.
 		}
 	}
+	if f.Last {
+		in.counters.markRecipe(in.running())
+	}
 	return in.serveWaiting()
 }
 

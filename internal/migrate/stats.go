@@ -41,6 +41,13 @@ type counters struct {
 	faultZero  *hdrhistogram.Histogram
 	faultCache *hdrhistogram.Histogram
 	faultWire  *hdrhistogram.Histogram
+	recipe     *recipeMark
+}
+
+// recipeMark is what had been counted when the whole recipe was here.
+type recipeMark struct {
+	after  time.Duration // since the guest runs here
+	faults FaultCounts
 }
 
 func newCounters() *counters {
@@ -78,6 +85,24 @@ func (c *counters) histogram(o origin) *hdrhistogram.Histogram {
 	return c.faultWire
 }
 
+// faultCounts counts the faults that were answered so far. The caller holds mu.
+func (c *counters) faultCounts() FaultCounts {
+	return FaultCounts{
+		Zero:   uint64(c.faultZero.TotalCount()),
+		Cache:  uint64(c.faultCache.TotalCount()),
+		Remote: uint64(c.faultWire.TotalCount()),
+	}
+}
+
+// markRecipe notes that the whole recipe is here. Only the first time counts.
+func (c *counters) markRecipe(after time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.recipe == nil {
+		c.recipe = &recipeMark{after: after, faults: c.faultCounts()}
+	}
+}
+
 // latencies summarises a histogram for the report.
 func latencies(h *hdrhistogram.Histogram) Latencies {
 	return Latencies{
@@ -108,6 +133,11 @@ func (c *counters) fill(r *Report) {
 	r.PagesCache, r.PagesAhead = c.pages[fromCache], c.ahead
 	r.BytesRaw, r.DigestMismatches, r.Reconnects = c.raw, c.mismatches, c.reconnects
 	r.FaultUS = Faults{Zero: latencies(c.faultZero), Cache: latencies(c.faultCache), Remote: latencies(c.faultWire)}
+	if m := c.recipe; m != nil {
+		now := c.faultCounts()
+		r.RecipeMS = m.after.Seconds() * 1e3
+		r.FaultsAfterRecipe = &FaultCounts{Zero: now.Zero - m.faults.Zero, Cache: now.Cache - m.faults.Cache, Remote: now.Remote - m.faults.Remote}
+	}
 }
 
 // cpuSeconds returns the user and kernel time that this process has used.

@@ -100,6 +100,8 @@ static void set_param(const char *name, const char *value)
 		params.memory = strtoull(value, NULL, 10);
 	else if (strcmp(name, "hot") == 0)
 		params.hot = strtoull(value, NULL, 10);
+	else if (strcmp(name, "read") == 0)
+		params.read = strcmp(value, "0") != 0;
 	else if (strcmp(name, "seed") == 0)
 		params.seed = strtoull(value, NULL, 10);
 	else if (strcmp(name, "dma") == 0)

@@ -26,6 +26,7 @@ struct params {
 	uint64_t memory;       /* lm.mem: size of the changing memory, MiB */
 	enum pattern pattern;  /* lm.pattern: mixed, zero or random */
 	uint64_t hot;          /* lm.hot: MiB of it that are written, 0 = all */
+	int read;              /* lm.read: whether each operation reads a page of all memory, too */
 	uint64_t seed;         /* lm.seed: guests with another one have no page in common */
 	uint64_t dma;          /* lm.dma: MiB that disk records are read into all the time */
 	int sequential;        /* lm.order: random or sequential */

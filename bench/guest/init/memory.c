@@ -150,6 +150,17 @@ static void write_page(uint64_t p)
 	hot.ops++;
 }
 
+/* Checks what a page of the guest has in its first word. */
+static void read_page(uint64_t p)
+{
+	uint64_t wanted = tag(p) + generation[p], got = memory[p * WORDS];
+
+	if (got != wanted) {
+		note_wrong(p, 0, wanted, got);
+		hot.bad_ops++;
+	}
+}
+
 static void note_duration(uint64_t ns)
 {
 	if ((int64_t)ns < 0) {
@@ -206,6 +217,8 @@ static void *serve_writes(void *unused)
 				pthread_cond_wait(&may_run, &mu);
 			last = due = now_ns();
 		}
+		if (params.read)
+			read_page((random >> 11) % pages);
 		write_page(next);
 		now = now_ns();
 		note_duration(now - last);

@@ -66,7 +66,7 @@ func Reattach(ctx context.Context, state ThawState) (*Guest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", vmm.ErrGone, err)
 	}
-	g := &Guest{path: state.QMPPath, vmm: vm, stopped: make(chan time.Time, 1), still: make(chan struct{}, 1), state: state, prepared: true, migrating: true}
+	g := &Guest{path: state.QMPPath, vmm: vm, stopped: make(chan time.Time, 1), still: make(chan struct{}, 1), state: state, prepared: true, migrating: true, continued: true}
 	if err := g.rejoin(ctx); err != nil {
 		vm.Release()
 		return nil, fmt.Errorf("attach again to process %d: %w", state.PID, err)

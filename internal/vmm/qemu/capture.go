@@ -102,7 +102,7 @@ func (c *capture) migrate(ctx context.Context, fd int) error {
 	if err := monitor.ExecuteFD(ctx, "getfd", name, fd); err != nil {
 		return err
 	}
-	c.guest.migrating = true
+	c.guest.migrating, c.guest.continued = true, false
 	err := monitor.Execute(ctx, "migrate", map[string]string{"uri": "fd:" + captureName}, nil)
 	if isCommandError(err) { // QEMU has not taken the descriptor
 		err = errors.Join(err, monitor.Execute(ctx, "closefd", name, nil))
@@ -159,6 +159,7 @@ func (c *capture) handleMigration(ctx context.Context, status string) error {
 	switch status {
 	case "pre-switchover":
 		c.guest.tellStill()
+		c.guest.continued = true
 		args := map[string]string{"state": status}
 		return c.guest.monitor.Execute(ctx, "migrate-continue", args, nil)
 	case "completed":

@@ -28,6 +28,7 @@ type Guest struct {
 	missing   []string // capabilities that QEMU lacks
 	prepared  bool     // the settings are changed
 	migrating bool     // a migration was started and not taken back
+	continued bool     // it was, or may have been, told to leave pre-switchover
 	relays    sync.WaitGroup
 	stopped   chan time.Time // gets the time of the stop
 	still     chan struct{}  // gets a value when memory does not change any more

@@ -25,6 +25,10 @@ const (
 	// state again: QEMU reports some changes by no event.
 	thawRecheck = 5 * time.Millisecond
 
+	// continueGrace is how long a migration may take to leave pre-switchover
+	// when it was told to: the wake-up of a thread on a busy host.
+	continueGrace = 200 * time.Millisecond
+
 	// killTimeout bounds the wait for the end of a killed VMM. Freeing a large
 	// guest takes the kernel seconds.
 	killTimeout = 60 * time.Second

@@ -72,6 +72,8 @@ type thawing struct {
 	events    *qmp.Subscription
 	cancelled bool // migrate_cancel was sent
 	continued bool // cont was sent
+	// paused is when the migration was first seen in pre-switchover.
+	paused time.Time
 }
 
 // step does what the state calls for, and reports whether it is the wanted
@@ -84,6 +86,9 @@ func (t *thawing) step(ctx context.Context) (done bool, err error) {
 		return false, err
 	}
 	if isMigrating(migration.Status) {
+		if t.ends(migration.Status) {
+			return false, nil
+		}
 		return false, t.cancel(ctx, migration.Status)
 	}
 	state, err := q.status(ctx)
@@ -99,6 +104,25 @@ func (t *thawing) step(ctx context.Context) (done bool, err error) {
 	}
 	t.continued = true
 	return false, t.guest.monitor.Execute(ctx, "cont", nil, nil)
+}
+
+// ends reports whether the migration is about to end by itself, or may be: it
+// sends the state of the devices ("device"), or was told to. It must not be
+// cancelled then. QEMU (seen with 7.2) would let the guest run without its
+// disks, and end with the guest's next write: it gives up its lock on the way,
+// and a cancel that comes in between takes the disks back before they are
+// handed over. The stream has ended or is broken, so it does not take long. Who
+// has died may have told it just before: that is waited for.
+func (t *thawing) ends(status string) bool {
+	switch {
+	case status == "device":
+		return true
+	case status != "pre-switchover" || !t.guest.continued:
+		return false
+	case t.paused.IsZero():
+		t.paused = time.Now()
+	}
+	return time.Since(t.paused) < continueGrace
 }
 
 // cancel cancels the migration. A cancel that comes between the stop of the

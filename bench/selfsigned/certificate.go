@@ -1,4 +1,4 @@
-package plainpages
+package selfsigned
 
 import (
 	"crypto/ed25519"
@@ -8,19 +8,14 @@ import (
 	"fmt"
 	"math/big"
 	"time"
-
-	"github.com/quic-go/quic-go"
 )
 
-// serverName is the name in the server's certificate.
-const serverName = "plainpages"
+// validity of the certificate, longer than any measurement.
+const validity = 24 * time.Hour
 
-func quicConfig() *quic.Config {
-	return &quic.Config{HandshakeIdleTimeout: setUpTimeout, MaxIdleTimeout: idleTimeout}
-}
-
-// certificate makes a key and a certificate for it that it signs itself.
-func certificate() (tls.Certificate, error) {
+// Certificate makes a key and a certificate for it that it signs itself, for a
+// server of that name.
+func Certificate(serverName string) (tls.Certificate, error) {
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("make a key: %w", err)
