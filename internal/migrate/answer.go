@@ -325,7 +325,7 @@ func (in *installer) ask() {
 		return
 	}
 	for in.window.Room() >= chunkPages {
-		run, ok := in.linear.Next(chunkPages, in.missing)
+		run, ok := in.plan.Next(chunkPages, in)
 		if !ok || !in.link.prefetch(wanted{run, in.mustBeData(run)}) {
 			return
 		}

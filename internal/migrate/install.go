@@ -64,7 +64,7 @@ type installer struct {
 	batch      uffd.Batch
 	watch      hotWatch
 	link       *fetcher
-	linear     prefetch.Linear
+	plan       *prefetch.Plan
 	window     prefetch.Window
 	mapped     bool          // the source has told all its holes
 	complained bool          // about a list of poisoned pages that cannot be written
@@ -90,6 +90,7 @@ func newInstaller(handle *uffd.Handle, reader *uffd.Reader, s spans, t *table, c
 		handle: handle, reader: reader, spans: s, table: t, counters: c, lost: lost,
 		demands: make(chan *answer, answerBuffers), bulk: make(chan *answer, answerBuffers),
 		links: make(chan *fetcher, 1), watch: newHotWatch(),
+		plan:   prefetch.NewPlan(prefetch.Policies(), strideMost, bubbleReach),
 		window: prefetch.Window{Chunk: chunkPages, Most: windowPages, Target: demandTarget},
 	}
 }
@@ -182,13 +183,15 @@ func (in *installer) closeCache() {
 	}
 }
 
-// missing returns the first run of pages at or behind from that the source must
+// Missing returns the first run of pages at or behind from that the source must
 // be asked for, or false.
-func (in *installer) missing(from lazymig.PageNumber) (lazymig.Run, bool) {
-	if in.recipe == nil {
-		return in.table.missing(from, nil)
-	}
-	return in.table.missing(from, in.recipe.has)
+func (in *installer) Missing(from lazymig.PageNumber) (lazymig.Run, bool) {
+	return in.table.missing(from, in.recipe.expects())
+}
+
+// MissingBefore is Missing backwards.
+func (in *installer) MissingBefore(to lazymig.PageNumber) (lazymig.Run, bool) {
+	return in.table.missingBefore(to, in.recipe.expects())
 }
 
 // demand asks the source for a page that a thread waits for.

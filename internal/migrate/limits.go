@@ -14,6 +14,12 @@ const (
 	// chunkPages is how many pages the background asks for at a time, the
 	// most that a Pages frame carries.
 	chunkPages = 64
+	// strideMost bounds how many pages go ahead of a thread that walks: as many
+	// as go with one request.
+	strideMost = chunkPages
+	// bubbleReach bounds how far from a fault its neighbours are guessed to be
+	// needed, in pages: 8 MiB to each side.
+	bubbleReach = 2048
 	// batchBytes is from how many bytes on answers are written to a stream:
 	// what a busy link takes in a quarter of a millisecond at 1 Gbit/s.
 	batchBytes = 32 << 10
