@@ -61,7 +61,7 @@ func explainConnect(err error) error {
 	return err
 }
 
-// greet reads the first line before the reader goroutine runs.
+// greet reads the first lines before the reader goroutine runs.
 func (c *Client) greet(ctx context.Context) error {
 	deadline := time.Now().Add(greetingTimeout)
 	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
@@ -71,18 +71,33 @@ func (c *Client) greet(ctx context.Context) error {
 		return err
 	}
 	stop := context.AfterFunc(ctx, func() { c.conn.Close() })
-	line, err := c.reader.ReadSlice('\n')
+	err := c.readGreeting()
 	if !stop() {
 		return context.Cause(ctx)
 	}
 	if err != nil {
-		return explainGreeting(line, err)
-	}
-	m, err := parseMessage(line)
-	if err != nil || m.Greeting == nil {
-		return fmt.Errorf("%w: it says %q", ErrNotQMP, clip(line))
+		return err
 	}
 	return c.conn.SetReadDeadline(time.Time{})
+}
+
+// readGreeting reads until the monitor has greeted. An event may come before
+// that: QEMU (seen with 7.2) sends one for the client before to a connection that
+// it has just accepted.
+func (c *Client) readGreeting() error {
+	for {
+		line, err := c.reader.ReadSlice('\n')
+		if err != nil {
+			return explainGreeting(line, err)
+		}
+		m, err := parseMessage(line)
+		switch {
+		case err == nil && m.Greeting != nil:
+			return nil
+		case err != nil || m.Event == "":
+			return fmt.Errorf("%w: it says %q", ErrNotQMP, clip(line))
+		}
+	}
 }
 
 func explainGreeting(line []byte, err error) error {

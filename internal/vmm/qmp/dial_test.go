@@ -30,7 +30,8 @@ func TestDialTellsWhatIsWrong(t *testing.T) {
 		"too long":        {strings.Repeat("x", 200), nil, "shorter path"},
 		"silent":          {listen(t, (*peer).untilClosed), ErrInUse, "second -qmp"},
 		"human monitor":   {listen(t, func(p *peer) { p.say("QEMU 7.2.22 monitor - type 'help'"); p.untilClosed() }), ErrNotQMP, "QEMU 7.2.22"},
-		"other JSON":      {listen(t, func(p *peer) { p.say(`{"event": "STOP"}`); p.untilClosed() }), ErrNotQMP, "STOP"},
+		"other JSON":      {listen(t, func(p *peer) { p.say(`{"return": {}}`); p.untilClosed() }), ErrNotQMP, "return"},
+		"events alone":    {listen(t, func(p *peer) { p.say(`{"event": "STOP"}`); p.untilClosed() }), ErrInUse, "second -qmp"},
 		"half a greeting": {listen(t, func(p *peer) { _, _ = p.conn.Write([]byte(`{"QMP"`)); p.untilClosed() }), ErrNotQMP, "QMP"},
 		"endless line":    {listen(t, func(p *peer) { p.say("%s", strings.Repeat("x", 1<<20)) }), ErrNotQMP, "xxx"},
 		"hangs up":        {listen(t, func(*peer) {}), ErrNotQMP, "closed the connection"},
@@ -51,6 +52,23 @@ func TestDialTellsWhatIsWrong(t *testing.T) {
 				t.Errorf("error %v, want %v", err, tc.want)
 			}
 		})
+	}
+}
+
+// TestDialEventFirst: an event for the client before comes first.
+func TestDialEventFirst(t *testing.T) {
+	t.Parallel()
+	c, err := Dial(t.Context(), listen(t, func(p *peer) {
+		p.say(`{"event": "NIC_RX_FILTER_CHANGED"}`)
+		p.negotiate()
+		p.echo()
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Execute(t.Context(), "query-status", nil, nil); err != nil {
+		t.Error(err)
 	}
 }
 
