@@ -85,7 +85,7 @@ func TestCurve(t *testing.T) {
 
 func TestPlan(t *testing.T) {
 	cases := plan(Full())
-	if len(cases) != 12*6+2*2 {
+	if len(cases) != 12*7+2*2 {
 		t.Errorf("%d cases", len(cases))
 	}
 	seen := map[Case]bool{}

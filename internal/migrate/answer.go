@@ -326,6 +326,9 @@ func (in *installer) ask() {
 	}
 	for in.window.Room() >= chunkPages {
 		run, ok := in.plan.Next(chunkPages, in)
+		if !ok && in.pass() {
+			continue
+		}
 		if !ok || !in.link.prefetch(wanted{run, in.mustBeData(run)}) {
 			return
 		}

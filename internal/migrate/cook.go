@@ -29,6 +29,7 @@ type cook struct {
 	server *pageServer
 	stop   <-chan struct{}   // closed when nobody wants to know any more
 	filter *pagecache.Filter // nil: nobody wants a recipe
+	deaf   bool              // nobody listens any more
 	keep   bool              // the cache of this host is filled
 	write  func([]byte) error
 
@@ -306,7 +307,7 @@ func (c *cook) look(d *dish, hasher *pagecache.Hasher, buffer []byte) {
 // serve adds a chunk to the recipe. Pages that have to be asked for are
 // mentioned only between others.
 func (c *cook) serve(d *dish) error {
-	if c.filter == nil {
+	if c.filter == nil || c.deaf {
 		return nil
 	}
 	f := &c.frame
@@ -342,13 +343,13 @@ func (c *cook) flush(last bool) error {
 		f.Parts = f.Parts[:n-1]
 	}
 	f.Last = last
-	if len(f.Parts) > 0 || last && c.filter != nil {
+	if !c.deaf && (len(f.Parts) > 0 || last && c.filter != nil) {
 		c.bytes = f.Append(c.bytes[:0])
 		if err := c.write(c.bytes); err != nil {
 			if !c.keep {
 				return err
 			}
-			c.filter = nil // nobody listens any more, but the cache is filled
+			c.deaf = true // but the cache is filled
 		}
 	}
 	f.Parts, f.Digests = f.Parts[:0], f.Digests[:0]

@@ -101,7 +101,8 @@ func (f *faultSession) serve() (ServeOutcome, error) {
 	defer in.closeCache()
 	defer wait.Wait()
 	defer cancel()
-	if f.server.cache != nil {
+	if f.server.cache != nil && !f.server.hung.Load() {
+		in.hung = &f.server.hung
 		in.useCache(ctx, f.server.cache, f.server.filter)
 	}
 	served, broken, ended := make(chan error, 1), make(chan error, 1), make(chan error, 1)

@@ -6,6 +6,7 @@ import (
 	"math/bits"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/lazymig/lazymig"
 	"github.com/lazymig/lazymig/internal/wire"
@@ -29,6 +30,9 @@ type fetcher struct {
 	fail     func(error) // ends what the pages come from
 	// mismatches counts the pages of this link that failed their digests.
 	mismatches atomic.Int64
+	// held is how long warm pages have waited for the cache's storage. It is that
+	// of the first bulk stream's receiver.
+	held time.Duration
 }
 
 // wanted is a run of the background, and whether it has to come as data.
@@ -260,15 +264,26 @@ func (f *fetcher) keep(a *answer) {
 	}
 }
 
+// deposit returns a deposit for warm pages. In all it waits no longer than the
+// source may be held up.
+func (f *fetcher) deposit() *deposit {
+	if f.held > depositLimit {
+		return f.out.kept.take()
+	}
+	began := time.Now()
+	defer func() { f.held += time.Since(began) }()
+	return f.out.kept.wait()
+}
+
 // readWarm puts pages into the cache that are as their digests say.
 func (f *fetcher) readWarm(payload []byte, hasher *pagecache.Hasher) error {
 	frame, err := wire.ParseWarm(payload)
 	if err != nil {
 		return err
 	}
-	next := f.out.kept.wait()
+	next := f.deposit()
 	if next == nil {
-		return nil // the storage of the cache hangs
+		return nil // the storage of the cache is too slow for it, or hangs
 	}
 	for i := range frame.Count() {
 		d := frame.Digests[i*pagecache.DigestSize:][:pagecache.DigestSize]

@@ -55,6 +55,7 @@ type installer struct {
 	recipe *recipe
 	shelf  *shelf
 	kept   *depositor
+	hung   *atomic.Bool // the cache's storage hangs
 	page   []byte
 	filter []byte // what the source is told of cache
 
@@ -89,7 +90,7 @@ func newInstaller(handle *uffd.Handle, reader *uffd.Reader, s spans, t *table, c
 	return &installer{
 		handle: handle, reader: reader, spans: s, table: t, counters: c, lost: lost,
 		demands: make(chan *answer, answerBuffers), bulk: make(chan *answer, answerBuffers),
-		links: make(chan *fetcher, 1), watch: newHotWatch(),
+		links: make(chan *fetcher, 1), watch: newHotWatch(), hung: new(atomic.Bool),
 		plan:   prefetch.NewPlan(prefetch.Policies(), strideMost, bubbleReach),
 		window: prefetch.Window{Chunk: chunkPages, Most: windowPages, Target: demandTarget},
 	}
@@ -178,8 +179,12 @@ func (in *installer) useCache(ctx context.Context, cache PageCache, filter []byt
 // closeCache waits until what has arrived is in the cache. The installer and
 // the fetchers have ended.
 func (in *installer) closeCache() {
-	if in.kept != nil {
-		in.kept.close()
+	if in.kept == nil {
+		return
+	}
+	in.kept.close()
+	if in.kept.hangs.Load() {
+		in.hung.Store(true)
 	}
 }
 
@@ -288,6 +293,9 @@ func (in *installer) applyFaults() error {
 		p, ok := in.spans.page(f.Address)
 		if !ok {
 			return fmt.Errorf("serve fault at %#x: the address is not guest memory", f.Address)
+		}
+		if !in.table.known(p) {
+			in.plan.Fault(f.Thread, p)
 		}
 		if err := in.fault(p); err != nil {
 			return err

@@ -89,6 +89,10 @@ const (
 	packMemory = 16
 	packProbe  = 32
 	packLeast  = 16
+	// slowLimit is how long a lookup of the background may take before the source
+	// is asked for its pages, and how long none may come before it is asked for
+	// others, too.
+	slowLimit = 250 * time.Millisecond
 	// maxShelfReaders bounds the goroutines that read the cache for the
 	// background.
 	maxShelfReaders = 8

@@ -110,6 +110,22 @@ func (r *recipe) next(limit uint64, want func(lazymig.PageNumber) bool) (lazymig
 	return lazymig.Run{}, false
 }
 
+// last takes at most limit pages off the end of the queue.
+func (r *recipe) last(limit uint64) (lazymig.Run, bool) {
+	end := len(r.queue) - 1
+	if end < 0 {
+		return lazymig.Run{}, false
+	}
+	tail := &r.queue[end]
+	n := min(limit, tail.Count)
+	tail.Count -= n
+	run := lazymig.Run{First: tail.End(), Count: n}
+	if tail.Count == 0 {
+		r.queue = r.queue[:end]
+	}
+	return run, true
+}
+
 // applyRecipe notes what the source says that pages are made of, and serves
 // those that somebody waits for.
 func (in *installer) applyRecipe(f *wire.Recipe) error {

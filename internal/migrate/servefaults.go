@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lazymig/lazymig/internal/vmm/firecracker"
@@ -62,6 +63,7 @@ type faultServer struct {
 	remote *remoteMemory // or nil
 	size   uint64        // of the memory, bytes
 	cache  PageCache     // nil: none that knows these pages
+	hung   atomic.Bool   // its storage hangs: new VMMs go without it
 	filter []byte        // of the cache
 
 	mu     sync.Mutex // protects what follows; a leaf

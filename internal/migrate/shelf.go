@@ -36,7 +36,8 @@ type lookup struct {
 	run     lazymig.Run
 	digests [chunkPages]pagecache.Digest
 	builder *wire.PagesBuilder
-	due     time.Time // when it has taken too long, if somebody waits for it
+	due     time.Time // when it has taken too long
+	late    bool      // it has, and the source is asked
 }
 
 // startShelf starts the goroutines; they end with ctx, unless storage hangs.
@@ -105,7 +106,7 @@ func (in *installer) lookUp() {
 		if !ok {
 			return
 		}
-		in.shelf.ask(&in.shelf.slow, run, in.recipe, lookupLimit)
+		in.shelf.ask(&in.shelf.slow, run, in.recipe, slowLimit)
 	}
 }
 
@@ -131,7 +132,7 @@ func (in *installer) lookUpNow(p lazymig.PageNumber) bool {
 func (s *shelf) ask(l *lookups, run lazymig.Run, r *recipe, limit time.Duration) {
 	a := <-l.free
 	now := time.Now()
-	a.lookup.run, a.lookup.due = run, now.Add(limit)
+	a.lookup.run, a.lookup.due, a.lookup.late = run, now.Add(limit), false
 	for i := range run.Count {
 		a.lookup.digests[i] = *r.digest(run.First + lazymig.PageNumber(i))
 	}
@@ -142,30 +143,52 @@ func (s *shelf) ask(l *lookups, run lazymig.Run, r *recipe, limit time.Duration)
 	l.asked <- a
 }
 
-// loseLookups gives up those for pages that somebody waits for when they take
-// too long: the source has the pages. When none of the background has come for
-// long, the storage hangs, and the whole cache is given up.
+// loseLookups gives up those that take too long: the source has the pages. When
+// none of the background has come for long, the storage hangs, and the whole
+// cache is given up.
 func (in *installer) loseLookups() {
 	if in.shelf == nil || len(in.shelf.out) == 0 {
 		return
 	}
 	now := time.Now()
 	for a := range in.shelf.out {
-		if a.home == in.shelf.urgent.free && now.After(a.lookup.due) {
+		if a.lookup.late || !now.After(a.lookup.due) {
+			continue
+		}
+		a.lookup.late = true
+		for p := a.lookup.run.First; p < a.lookup.run.End(); p++ {
+			in.miss(p)
+		}
+		if a.home == in.shelf.urgent.free {
 			delete(in.shelf.out, a)
-			in.miss(a.lookup.run.First)
 		}
 	}
 	if len(in.shelf.slow.free) > 0 || now.Sub(in.shelf.moved) < lookupLimit || in.recipe.gone {
 		return
 	}
 	in.message("the storage of the cache does not answer: goes on without the cache")
+	in.hung.Store(true)
 	in.recipe.gone, in.recipe.queue = true, nil
 	in.recipe.has.reset()
 	clear(in.shelf.out)
 	for p := range in.table.demanded {
 		in.demand(p)
 	}
+}
+
+// pass has the source asked for pages that the shelf would come to last, and
+// reports whether there are any: a link does not stand still for slow storage.
+func (in *installer) pass() bool {
+	if in.shelf == nil || len(in.shelf.slow.free) > 0 || time.Since(in.shelf.moved) < slowLimit {
+		return false
+	}
+	run, ok := in.recipe.last(chunkPages)
+	for p := run.First; p < run.End(); p++ {
+		if !in.table.known(p) {
+			in.lack(p)
+		}
+	}
+	return ok
 }
 
 // miss notes that a page was looked for in vain.

@@ -192,7 +192,7 @@ func (s *sender) startWarming() {
 	link, stream := s.link, s.link.Bulk()[0]
 	go func() {
 		began := time.Now()
-		_ = stream.SetWriteDeadline(began.Add(s.cfg.Warm.For + warmGrace)) // fails on a dead link, as the write does
+		_ = stream.SetWriteDeadline(began.Add(connectTimeout + s.cfg.Warm.For + warmGrace)) // fails on a dead link, as the write does
 		stop := context.AfterFunc(ctx, func() { _ = stream.SetWriteDeadline(began) })
 		pages, err := s.warm(ctx, func(b []byte) error {
 			_, err := stream.Write(b)

@@ -26,7 +26,7 @@ const (
 	thawRecheck = 5 * time.Millisecond
 
 	// continueGrace is how long a migration may take to leave pre-switchover
-	// when it was told to: the wake-up of a thread on a busy host.
+	// before it is told again.
 	continueGrace = 200 * time.Millisecond
 
 	// killTimeout bounds the wait for the end of a killed VMM. Freeing a large

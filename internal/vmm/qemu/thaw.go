@@ -70,10 +70,9 @@ func (g *Guest) takeBack(ctx context.Context) error {
 type thawing struct {
 	guest     *Guest
 	events    *qmp.Subscription
-	cancelled bool // migrate_cancel was sent
-	continued bool // cont was sent
-	// paused is when the migration was first seen in pre-switchover.
-	paused time.Time
+	cancelled bool      // migrate_cancel was sent
+	continued bool      // cont was sent
+	pushed    time.Time // when migrate-continue was sent to one that had been told to go on
 }
 
 // step does what the state calls for, and reports whether it is the wanted
@@ -86,10 +85,7 @@ func (t *thawing) step(ctx context.Context) (done bool, err error) {
 		return false, err
 	}
 	if isMigrating(migration.Status) {
-		if t.ends(migration.Status) {
-			return false, nil
-		}
-		return false, t.cancel(ctx, migration.Status)
+		return false, t.end(ctx, migration.Status)
 	}
 	state, err := q.status(ctx)
 	switch {
@@ -106,23 +102,32 @@ func (t *thawing) step(ctx context.Context) (done bool, err error) {
 	return false, t.guest.monitor.Execute(ctx, "cont", nil, nil)
 }
 
-// ends reports whether the migration is about to end by itself, or may be: it
-// sends the state of the devices ("device"), or was told to. It must not be
-// cancelled then. QEMU (seen with 7.2) would let the guest run without its
-// disks, and end with the guest's next write: it gives up its lock on the way,
-// and a cancel that comes in between takes the disks back before they are
-// handed over. The stream has ended or is broken, so it does not take long. Who
-// has died may have told it just before: that is waited for.
-func (t *thawing) ends(status string) bool {
+// end has a migration come to its end. One that was told to leave pre-switchover,
+// or may have been, must not be cancelled: it is told again. On the way to handing the disks over QEMU
+// (seen with 7.2) gives up its lock, and a cancel that comes in between takes the
+// disks back before they are gone: the guest runs without them, and QEMU ends
+// with the guest's next write. The stream has ended or is broken, so the
+// migration soon completes or fails. One continuation too many does no harm.
+func (t *thawing) end(ctx context.Context, status string) error {
 	switch {
 	case status == "device":
-		return true
+		return nil
 	case status != "pre-switchover" || !t.guest.continued:
-		return false
-	case t.paused.IsZero():
-		t.paused = time.Now()
+		return t.cancel(ctx, status)
+	case time.Since(t.pushed) < continueGrace:
+		return nil
 	}
-	return time.Since(t.paused) < continueGrace
+	t.pushed = time.Now()
+	return t.carryOn(ctx, status)
+}
+
+// carryOn wakes a migration that waits in the named state.
+func (t *thawing) carryOn(ctx context.Context, status string) error {
+	err := t.guest.monitor.Execute(ctx, "migrate-continue", map[string]string{"state": status}, nil)
+	if isCommandError(err) {
+		return nil // it is in another state by now
+	}
+	return err
 }
 
 // cancel cancels the migration. A cancel that comes between the stop of the
@@ -131,19 +136,14 @@ func (t *thawing) ends(status string) bool {
 // already, waits to be continued for ever. A continuation that names the state
 // cancelling wakes it; one too many does no harm.
 func (t *thawing) cancel(ctx context.Context, status string) error {
-	monitor := t.guest.monitor
 	if !t.cancelled {
 		t.cancelled = true
-		return monitor.Execute(ctx, "migrate_cancel", nil, nil)
+		return t.guest.monitor.Execute(ctx, "migrate_cancel", nil, nil)
 	}
 	if status != "cancelling" {
 		return nil
 	}
-	err := monitor.Execute(ctx, "migrate-continue", map[string]string{"state": status}, nil)
-	if isCommandError(err) {
-		return nil // it is not cancelling any more
-	}
-	return err
+	return t.carryOn(ctx, status)
 }
 
 // wait waits for any event, or a moment.
