@@ -45,7 +45,7 @@ OTHERS  = $$($(GO) list ./... | grep -v -e '/cmd/' -e '/bench')
 
 .NOTPARALLEL:
 .PHONY: build demo demo-text man completions install uninstall deb test check fuzz deps tools e2e-full \
-	bench bench-full bench-faults bench-migrate bench-metal bench-metal-hosts bench-tools bench-compare clean
+	bench bench-full bench-faults bench-migrate bench-metal bench-metal-hosts bench-cache bench-tools bench-compare clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o '$(OUT)/bin/lazymig' ./cmd/lazymig
@@ -166,6 +166,13 @@ bench-migrate: build
 	$(MOVES) '$(BENCH_OUT)/migrations-full.jsonl' --factors guest,tls --repeat 2
 	$(MOVES) '$(BENCH_OUT)/migrations-full.jsonl' --factors link,rtt,loss --repeat 2 --techniques lazymig,postcopy-preempt
 	$(MOVES) '$(BENCH_OUT)/migrations-full.jsonl' --repeat 5
+
+## bench-cache: what caches are worth, beside QEMU, in half an hour. Needs root; goes on where it was stopped.
+bench-cache: build bench-tools
+	mkdir -p '$(BENCH_OUT)'
+	$(MOVES) '$(BENCH_OUT)/cache.jsonl' --guest tenth --factors cache --techniques lazymig,postcopy,postcopy-preempt --repeat 3
+	'$(OUT)/bin/lazymig' bench report '$(BENCH_OUT)/cache.jsonl' --out '$(BENCH_OUT)/cache'
+	@echo 'see $(BENCH_OUT)/cache/report.md'
 
 # The flags of bench-metal beside its hosts; lazymig bench migrate --help has all.
 METAL ?= --factors guest --repeat 3

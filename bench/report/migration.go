@@ -153,8 +153,15 @@ func (g group) over(of quantity) spread {
 
 func (s spread) String() string {
 	text := figure(s.median)
+	if s.count > 0 && s.median == 0 {
+		text = "0"
+	}
 	if s.count > 1 && s.most > 0 {
-		text += fmt.Sprintf(" (%s–%s)", figure(s.least), figure(s.most))
+		least := "0"
+		if s.least > 0 {
+			least = figure(s.least)
+		}
+		text += fmt.Sprintf(" (%s–%s)", least, figure(s.most))
 	}
 	if s.count > 0 && s.count < s.of { // the others have never come to it
 		text += fmt.Sprintf(", %d of %d", s.count, s.of)

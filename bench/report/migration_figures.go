@@ -43,7 +43,7 @@ func migrationFigures(all []migrations.Record) []Figure {
 		}
 	}
 	var out []Figure
-	for _, f := range []Figure{guest, drain, gap, origins(all)} {
+	for _, f := range []Figure{guest, drain, gap, originsOfGuests(all), originsWithCaches(all)} {
 		if len(f.Lines) > 0 || f.Bars != nil {
 			out = append(out, f)
 		}
@@ -127,14 +127,23 @@ func (g group) overRTT(of quantity) [][2]float64 {
 	return points
 }
 
-// originFactors are those over which origins are shown: the link makes no
-// difference.
-var originFactors = []migrations.Factor{migrations.FactorBase, migrations.FactorGuest, migrations.FactorCache}
-
-// origins is where the pages of each guest, with each cache, came from in lazymig's
-// first good run, in MB.
-func origins(all []migrations.Record) Figure {
+// originsOfGuests shows each guest. The link makes no difference.
+func originsOfGuests(all []migrations.Record) Figure {
 	f := Figure{Name: "migrations-origin", Title: "Where the memory of a guest came from", Y: Axis{Label: "guest memory, MB"}}
+	f.Bars = origins(all, migrations.FactorBase, migrations.FactorGuest)
+	return f
+}
+
+// originsWithCaches shows each state of a cache.
+func originsWithCaches(all []migrations.Record) Figure {
+	f := Figure{Name: "migrations-cache", Title: "Where the memory of a guest came from, with a cache", Y: Axis{Label: "guest memory, MB"}}
+	f.Bars = origins(all, migrations.FactorCache)
+	return f
+}
+
+// origins is where the pages came from in lazymig's first good run with each
+// guest and cache, in MB; nil if there is none.
+func origins(all []migrations.Record, factors ...migrations.Factor) *Bars {
 	parts := []struct {
 		name string
 		of   func(r *migrate.Report) uint64
@@ -154,7 +163,7 @@ func origins(all []migrations.Record) Figure {
 		if m.Cache != migrations.NoCache {
 			group += ", " + string(m.Cache)
 		}
-		if m.Own == nil || m.Outcome != migrations.Verified || !slices.Contains(originFactors, factor) || slices.Contains(bars.Groups, group) {
+		if m.Own == nil || m.Outcome != migrations.Verified || !slices.Contains(factors, factor) || slices.Contains(bars.Groups, group) {
 			continue
 		}
 		bars.Groups = append(bars.Groups, group)
@@ -162,8 +171,8 @@ func origins(all []migrations.Record) Figure {
 			bars.Parts[i].Values = append(bars.Parts[i].Values, float64(p.of(m.Own))*4096/1e6)
 		}
 	}
-	if len(bars.Groups) > 0 {
-		f.Bars = bars
+	if len(bars.Groups) == 0 {
+		return nil
 	}
-	return f
+	return bars
 }

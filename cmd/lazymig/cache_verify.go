@@ -121,7 +121,7 @@ func (a *app) tellVerified(check pagecache.ImageCheck, asJSON bool) error {
 	case check.Intact == check.Blocks:
 		fmt.Fprintf(a.out, "%s: all %d blocks are as they were\n", name, check.Blocks)
 	default:
-		fmt.Fprintf(a.out, "%s: %.1f%% of %d blocks are as they were", name, 100*float64(check.Intact)/float64(check.Blocks), check.Blocks)
+		fmt.Fprintf(a.out, "%s: %d of %d blocks are as they were", name, check.Intact, check.Blocks)
 		if check.Lost > 0 {
 			fmt.Fprintf(a.out, ", %d cannot be read", check.Lost)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"image/color"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -192,7 +193,7 @@ func addBars(p *plot.Plot, b *report.Bars) error {
 		if len(part.Values) != len(b.Groups) {
 			return fmt.Errorf("%w: part %q has %d values for %d bars", ErrFigure, part.Name, len(part.Values), len(b.Groups))
 		}
-		bars, err := plotter.NewBarChart(plotter.Values(part.Values), barWidth)
+		bars, err := plotter.NewBarChart(plotter.Values(part.Values), min(barWidth, barsWidth/vg.Length(len(b.Groups))))
 		if err != nil {
 			return fmt.Errorf("%w: part %q: %w", ErrFigure, part.Name, err)
 		}
@@ -205,6 +206,10 @@ func addBars(p *plot.Plot, b *report.Bars) error {
 		p.Legend.Add(part.Name, bars)
 	}
 	p.NominalX(b.Groups...)
+	if len(b.Groups) > uprightGroups {
+		p.X.Tick.Label.Rotation = math.Pi / 6
+		p.X.Tick.Label.XAlign, p.X.Tick.Label.YAlign = text.XRight, text.YCenter
+	}
 	p.X.Min, p.X.Max = -0.6, float64(len(b.Groups))-0.4 // room beside the outer ones
 	return nil
 }

@@ -20,5 +20,9 @@ const (
 	// maxFigures bounds what one call draws.
 	maxFigures = 100
 
-	barWidth = 1.6 * vg.Centimeter
+	// barWidth is that of a bar, barsWidth of all of them together, at most.
+	barWidth  = 1.6 * vg.Centimeter
+	barsWidth = 13 * vg.Centimeter
+	// uprightGroups is how many names fit below the bars side by side.
+	uprightGroups = 7
 )
