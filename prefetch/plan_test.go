@@ -173,25 +173,6 @@ func TestStrideOfNoise(t *testing.T) {
 	}
 }
 
-// TestStrideThroughNoise has every fourth fault somewhere else.
-func TestStrideThroughNoise(t *testing.T) {
-	random := rand.New(rand.NewPCG(5, 6))
-	s := Stride{Most: 64}
-	found := 0
-	at := lazymig.PageNumber(0)
-	for i := range 400 {
-		p := lazymig.PageNumber(random.Uint64N(1 << 30))
-		if i%4 != 0 {
-			at++
-			p = at
-		}
-		if step, ahead := s.Fault(p); step == 1 && ahead > 0 {
-			found++
-		}
-	}
-	t.Logf("followed at %d of 400 faults", found)
-}
-
 func TestParsePolicies(t *testing.T) {
 	if got, err := ParsePolicies("linear, hotset,linear"); err != nil || !slices.Equal(got, []Policy{LinearPolicy, HotSet}) {
 		t.Errorf("%v, %v", got, err)

@@ -12,7 +12,8 @@ const (
 // Stride finds the step with which one thread walks through memory, and says
 // how far to run ahead of it: the majority trend of Leap (Al Maruf & Chowdhury,
 // ATC 2020). Other than there, touches of pages that are present are not seen: a
-// fault behind the window on its trend says that the window was used.
+// fault on the trend, behind the window or on a page of it that has not arrived
+// yet, says that the window is used, and doubles it.
 type Stride struct {
 	// Most bounds the window, in pages.
 	Most int
@@ -34,10 +35,10 @@ func (s *Stride) Fault(p lazymig.PageNumber) (step int64, ahead int) {
 		return 0, 0
 	}
 	gone := int64(p) - int64(s.last)
-	used := 0
+	followed := false
 	if s.trend != 0 && gone%s.trend == 0 {
 		if n := gone / s.trend; n > 0 && n <= int64(s.window)+1 {
-			used, gone = int(n)-1, s.trend // it has walked over what had been fetched
+			followed, gone = true, s.trend // it has walked over what had been fetched
 		}
 	}
 	s.last = p
@@ -47,7 +48,7 @@ func (s *Stride) Fault(p lazymig.PageNumber) (step int64, ahead int) {
 	s.steps[s.count%strideHistory] = gone
 	s.count++
 	trend := s.majority()
-	s.resize(trend, used)
+	s.resize(trend, followed)
 	s.trend = trend
 	if trend == 0 {
 		return 0, 0
@@ -55,22 +56,18 @@ func (s *Stride) Fault(p lazymig.PageNumber) (step int64, ahead int) {
 	return trend, s.window
 }
 
-// resize opens the window while it is used and closes it by half when it is not.
-func (s *Stride) resize(trend int64, used int) {
-	next := 0
-	switch {
-	case used > 0:
-		next = ceilPower(used + 1)
-		if used == s.window {
-			next = 2 * s.window
-		}
-	case trend != 0 && trend == s.trend:
-		next = 1
+// resize opens the window while it is followed and closes it by half when it is
+// not.
+func (s *Stride) resize(trend int64, followed bool) {
+	if followed {
+		s.window *= 2
+	} else {
+		s.window /= 2
 	}
-	s.window = min(max(next, s.window/2), max(s.Most, 1))
-	if trend != 0 && s.window == 0 {
-		s.window = 1
+	if trend != 0 {
+		s.window = max(s.window, 1)
 	}
+	s.window = min(s.window, max(s.Most, 1))
 }
 
 // majority returns the step that more than half of the newest ones are, for the
@@ -109,12 +106,4 @@ func (s *Stride) vote(n int) (candidate int64, votes int) {
 		}
 	}
 	return candidate, votes
-}
-
-func ceilPower(n int) int {
-	p := 1
-	for p < n {
-		p *= 2
-	}
-	return p
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lazymig/lazymig/internal/migrate"
+	"github.com/lazymig/lazymig/prefetch"
 )
 
 // Kind says which side of a migration an engine is.
@@ -50,6 +51,12 @@ type Job struct {
 
 	Listen string   `json:"listen,omitempty"`
 	Args   []string `json:"args,omitempty"`
+	// Prefetch are the policies of the background; nil: all.
+	Prefetch []prefetch.Policy `json:"prefetch,omitempty"`
+	// Trace is the file for a trace of the guest's faults, TraceFor how long it
+	// is written.
+	Trace    string        `json:"trace,omitempty"`
+	TraceFor time.Duration `json:"trace_for,omitempty"`
 	// MapCells asks for a map of the pages with that many cells.
 	MapCells int `json:"map_cells,omitempty"`
 

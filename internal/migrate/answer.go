@@ -129,7 +129,7 @@ func (in *installer) installBulk() error {
 	}
 	if w.next += n; w.next == w.answer.pages.Count() {
 		if !w.answer.local {
-			in.window.Done(uint64(w.next))
+			in.window.Done(time.Now(), uint64(w.next))
 		}
 		in.dropBulk()
 	}

@@ -69,6 +69,7 @@ type installer struct {
 	window     prefetch.Window
 	mapped     bool          // the source has told all its holes
 	complained bool          // about a list of poisoned pages that cannot be written
+	trace      *tracer       // nil: nobody wants to know
 	onDemand   bool          // there is no background
 	remote     time.Duration // how long a page takes that the source is asked for, smoothed
 	isFar      bool          // the source is far away
@@ -235,7 +236,7 @@ func (in *installer) storming() bool {
 	if in.calm || !in.committed.Load() {
 		return false
 	}
-	in.calm = in.isFar || time.Since(in.ran) >= stormTime
+	in.calm = !in.trace.records(in.ran) && (in.isFar || time.Since(in.ran) >= stormTime)
 	return !in.calm
 }
 
@@ -297,6 +298,7 @@ func (in *installer) applyFaults() error {
 		if !in.table.known(p) {
 			in.plan.Fault(f.Thread, p)
 		}
+		in.trace.fault(p, f.Thread)
 		if err := in.fault(p); err != nil {
 			return err
 		}
@@ -390,4 +392,5 @@ func (in *installer) answered(p lazymig.PageNumber, h *hdrhistogram.Histogram, s
 		delete(in.table.demanded, p)
 	}
 	in.counters.fault(h, time.Since(start))
+	in.trace.answered(p, start, in.ran, h == in.counters.faultZero)
 }
