@@ -39,6 +39,8 @@ type Job struct {
 	LogFormat string `json:"log_format,omitempty"`
 	// Metrics is the address to serve metrics at, "HOST:PORT", empty for none.
 	Metrics string `json:"metrics,omitempty"`
+	// PProf is the address to serve profiles at, a loopback one, empty for none.
+	PProf string `json:"pprof,omitempty"`
 
 	QMP          string        `json:"qmp,omitempty"`
 	MicroVM      string        `json:"microvm,omitempty"`
