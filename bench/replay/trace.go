@@ -40,6 +40,7 @@ func Read(from io.Reader) (Trace, error) {
 		return t, fmt.Errorf("read the trace: line 1 is not that of a trace: %.40q", lines.Text())
 	}
 	free := map[uint32]int64{} // when each thread's last touch was answered
+	first := int64(-1)
 	for n := 2; lines.Scan(); n++ {
 		var page uint64
 		var thread uint32
@@ -48,15 +49,17 @@ func Read(from io.Reader) (Trace, error) {
 		if _, err := fmt.Sscanf(lines.Text(), "%d %d %d %d %d", &page, &thread, &at, &waited, &zero); err != nil {
 			return t, fmt.Errorf("read the trace: line %d: %w", n, err)
 		}
-		if page >= t.Pages || waited < 0 {
+		if page >= t.Pages || waited < 0 || at < 0 {
 			return t, fmt.Errorf("read the trace: line %d: page %d of %d, waited %d µs", n, page, t.Pages, waited)
 		}
-		think := int64(0)
-		if last, ok := free[thread]; ok {
-			think = max(0, at-last)
-		} else {
-			think = max(0, at)
+		if first < 0 {
+			first = at
 		}
+		last, ok := free[thread]
+		if !ok {
+			last = first
+		}
+		think := max(0, at-last)
 		free[thread] = at + waited
 		t.Touches = append(t.Touches, Touch{
 			Page: lazymig.PageNumber(page), Thread: thread, Think: time.Duration(think) * time.Microsecond, Zero: zero != 0,

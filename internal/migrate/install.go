@@ -392,5 +392,5 @@ func (in *installer) answered(p lazymig.PageNumber, h *hdrhistogram.Histogram, s
 		delete(in.table.demanded, p)
 	}
 	in.counters.fault(h, time.Since(start))
-	in.trace.answered(p, start, in.ran, h == in.counters.faultZero)
+	in.trace.answered(p, start, h == in.counters.faultZero)
 }

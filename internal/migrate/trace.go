@@ -11,13 +11,14 @@ import (
 
 // A tracer writes down the order in which a guest touches its pages: a line for
 // each fault that was answered, "page thread at waited zero", times in
-// microseconds behind the resume. While it records, nothing is fetched ahead:
+// microseconds. While it records, nothing is fetched ahead:
 // who replays the trace wants to know what would have been needed. The
 // installer's goroutine owns it.
 type tracer struct {
 	file    *os.File
 	out     *bufio.Writer
-	length  time.Duration // how long it records
+	began   time.Time
+	length  time.Duration // how long it records behind the resume
 	threads map[lazymig.PageNumber]uint32
 }
 
@@ -31,7 +32,7 @@ func newTracer(path string, length time.Duration, pages uint64) (*tracer, error)
 	if err != nil {
 		return nil, fmt.Errorf("begin the trace of the guest's faults: %w", err)
 	}
-	t := &tracer{file: file, out: bufio.NewWriter(file), length: length, threads: map[lazymig.PageNumber]uint32{}}
+	t := &tracer{file: file, out: bufio.NewWriter(file), began: time.Now(), length: length, threads: map[lazymig.PageNumber]uint32{}}
 	_, _ = fmt.Fprintf(t.out, "%s %d\n", traceHeader, pages) // close tells
 	return t, nil
 }
@@ -47,7 +48,7 @@ func (t *tracer) fault(p lazymig.PageNumber, thread uint32) {
 }
 
 // answered notes that the fault on p was answered now.
-func (t *tracer) answered(p lazymig.PageNumber, since, ran time.Time, zero bool) {
+func (t *tracer) answered(p lazymig.PageNumber, since time.Time, zero bool) {
 	if t == nil {
 		return
 	}
@@ -56,7 +57,7 @@ func (t *tracer) answered(p lazymig.PageNumber, since, ran time.Time, zero bool)
 		kind = 1
 	}
 	now := time.Now()
-	_, _ = fmt.Fprintf(t.out, "%d %d %d %d %d\n", p, t.threads[p], since.Sub(ran).Microseconds(), now.Sub(since).Microseconds(), kind)
+	_, _ = fmt.Fprintf(t.out, "%d %d %d %d %d\n", p, t.threads[p], since.Sub(t.began).Microseconds(), now.Sub(since).Microseconds(), kind)
 	delete(t.threads, p)
 }
 
