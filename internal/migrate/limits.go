@@ -20,6 +20,8 @@ const (
 	// bubbleReach bounds how far from a fault its neighbours are guessed to be
 	// needed, in pages: 8 MiB to each side.
 	bubbleReach = 2048
+	// maxRingPages bounds the pages of virtio rings that go ahead.
+	maxRingPages = 128
 	// batchBytes is from how many bytes on answers are written to a stream:
 	// what a busy link takes in a quarter of a millisecond at 1 Gbit/s.
 	batchBytes = 32 << 10
@@ -71,7 +73,7 @@ const (
 	// cookNice is the niceness of their threads: a third of the weight of others.
 	cookNice = 5
 	// farRTT is from which round trip on the recipe comes at once.
-	farRTT = 2 * time.Millisecond
+	farRTT = 500 * time.Microsecond
 	// warmEnough is the part of the guest, 1/n, that a walk must find to be worth
 	// another one. warmRest is the least time from one walk to the next, and
 	// warmPause the least pause that keeps to a share of a processor.
