@@ -1,7 +1,6 @@
 package replay
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -65,7 +64,7 @@ func TestSimulate(t *testing.T) {
 		if r.Network > c.most || r.LostMS >= none.LostMS/2 || r.Touches != 2000 {
 			t.Errorf("%v: %+v", c.policies, r)
 		}
-		t.Log(fmt.Sprintf("%v: %+v, precision %.2f, recall %.2f", c.policies, r, r.Precision(), r.Recall()))
+		t.Logf("%v: %+v, precision %.2f, recall %.2f", c.policies, r, r.Precision(), r.Recall())
 	}
 }
 

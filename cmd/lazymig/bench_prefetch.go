@@ -59,8 +59,16 @@ pages that go ahead.`,
 func policySets() [][]prefetch.Policy {
 	hot, stride, bubble, linear := prefetch.HotSet, prefetch.StridePolicy, prefetch.Bubble, prefetch.LinearPolicy
 	return [][]prefetch.Policy{
-		nil, {linear}, {stride, linear}, {bubble, linear}, {stride, bubble, linear},
-		{hot}, {hot, linear}, {hot, stride, linear}, {hot, bubble, linear}, {hot, stride, bubble, linear},
+		nil,
+		{linear},
+		{stride, linear},
+		{bubble, linear},
+		{stride, bubble, linear},
+		{hot},
+		{hot, linear},
+		{hot, stride, linear},
+		{hot, bubble, linear},
+		{hot, stride, bubble, linear},
 	}
 }
 

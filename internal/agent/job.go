@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/lazymig/lazymig/internal/migrate"
-	"github.com/lazymig/lazymig/prefetch"
 )
 
 // Kind says which side of a migration an engine is.
@@ -54,7 +53,7 @@ type Job struct {
 	Listen string   `json:"listen,omitempty"`
 	Args   []string `json:"args,omitempty"`
 	// Prefetch are the policies of the background; nil: all.
-	Prefetch []prefetch.Policy `json:"prefetch,omitempty"`
+	Prefetch []migrate.Policy `json:"prefetch,omitempty"`
 	// Trace is the file for a trace of the guest's faults, TraceFor how long it
 	// is written.
 	Trace    string        `json:"trace,omitempty"`

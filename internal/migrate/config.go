@@ -72,6 +72,9 @@ func (c SendConfig) validated() (SendConfig, error) {
 	return c, nil
 }
 
+// Policy is a prefetch policy, for those who configure and do not prefetch.
+type Policy = prefetch.Policy
+
 // ReceiveConfig says where to wait for a guest and how to start its VMM.
 type ReceiveConfig struct {
 	// Listen is the address to wait at, "HOST:PORT".
@@ -95,7 +98,7 @@ type ReceiveConfig struct {
 	Cache PageCache
 	// Prefetch are the policies of the background. Nil: all. Without
 	// prefetch.LinearPolicy the move ends when the guest has touched everything.
-	Prefetch []prefetch.Policy
+	Prefetch []Policy
 	// Trace is where the order in which the guest touches its pages is written,
 	// for as long as TraceFor says; meanwhile nothing is fetched ahead. Empty: no
 	// trace.

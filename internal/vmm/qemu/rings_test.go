@@ -15,7 +15,7 @@ func TestPageOf(t *testing.T) {
 		"Host virtual address for 0x1000 (ram0) is 0x7f0000001000\r\n": 1,
 		"Host virtual address for 0x9000 (ram1) is 0x7f1000001010\r\n": 9,
 		"Host virtual address for 0x9000 (vga) is 0x7f2000000000\r\n":  -1,
-		"No memory is mapped at address 0x9000\r\n":                     -1,
+		"No memory is mapped at address 0x9000\r\n":                    -1,
 		"x is 0xzz": -1,
 	} {
 		p, ok := pageOf(rams, text)
