@@ -39,19 +39,22 @@ func Example() {
 		for p := run.First; p < run.End(); p++ {
 			there[p] = true
 		}
-		window.Done(run.Count) // the answer has come
+		window.Done(time.Unix(0, 0), run.Count) // the answer has come
 	}
 
-	now := time.Unix(0, 0)
+	now := time.Unix(1, 0)
 	window.Demand(now, time.Millisecond)
 	before := window.Limit()
-	window.Demand(now.Add(time.Second), 50*time.Millisecond)
+	for range 4 {
+		now = now.Add(10 * time.Millisecond)
+		window.Demand(now, 50*time.Millisecond)
+	}
 	fmt.Println("demand waits, so the background gives way:", before, "→", window.Limit())
 	// Output:
 	// ask for 2 from 0; room for 0 more
 	// ask for 1 from 2; room for 3 more
 	// ask for 2 from 5; room for 3 more
-	// ask for 2 from 7; room for 4 more
-	// ask for 1 from 9; room for 6 more
+	// ask for 2 from 7; room for 5 more
+	// ask for 1 from 9; room for 7 more
 	// demand waits, so the background gives way: 8 → 4
 }

@@ -68,6 +68,7 @@ func TestLinearComesBack(t *testing.T) {
 }
 
 func TestWindowBounds(t *testing.T) {
+	now := time.Unix(0, 0)
 	w := Window{Chunk: 10, Most: 40, Target: time.Millisecond}
 	if w.Room() != 10 {
 		t.Errorf("room %d at the start, want one chunk", w.Room())
@@ -80,10 +81,10 @@ func TestWindowBounds(t *testing.T) {
 	if w.Room() != 0 {
 		t.Errorf("room %d over the limit", w.Room())
 	}
-	w.Done(100)
+	w.Done(now, 100)
 	for range 100 {
 		w.Add(10)
-		w.Done(10)
+		w.Done(now, 10)
 	}
 	if w.Room() != 40 {
 		t.Errorf("room %d after a hundred answers, want the most", w.Room())
@@ -94,37 +95,102 @@ func TestWindowBounds(t *testing.T) {
 	}
 }
 
+// demands has so many pages waited for equally long, a millisecond apart.
+func demands(w *Window, now *time.Time, n int, waited time.Duration) {
+	for range n {
+		*now = now.Add(time.Millisecond)
+		w.Demand(*now, waited)
+	}
+}
+
 // TestWindowFollowsDelay checks that slow demand answers shrink the window, at
 // most once in the time that one takes, never below a chunk, and that it grows
-// again.
+// again, the slower the nearer the delay is to the target.
 func TestWindowFollowsDelay(t *testing.T) {
 	w := Window{Chunk: 10, Most: 640, Target: time.Millisecond}
-	for w.Limit() < 640 {
-		w.Done(10)
-	}
 	now := time.Unix(0, 0)
-	w.Demand(now, 200*time.Microsecond)
-	w.Demand(now, 1100*time.Microsecond)
+	for w.Limit() < 640 {
+		w.Done(now, 10)
+	}
+	demands(&w, &now, 10, 200*time.Microsecond)
+	demands(&w, &now, 10, 1100*time.Microsecond)
 	if w.Limit() != 640 {
 		t.Errorf("limit %d after answers within the target", w.Limit())
 	}
-	w.Demand(now, 3*time.Millisecond)
-	w.Demand(now.Add(time.Millisecond), 3*time.Millisecond)
+	w.Demand(now, 30*time.Millisecond) // one that was late
+	demands(&w, &now, 3, 300*time.Microsecond)
+	if w.Limit() != 640 {
+		t.Errorf("limit %d after one late answer", w.Limit())
+	}
+	demands(&w, &now, windowSamples+2, 6*time.Millisecond)
 	if w.Limit() != 320 {
 		t.Errorf("limit %d after one congested round trip, want half", w.Limit())
 	}
-	for range 20 {
-		now = now.Add(10 * time.Millisecond)
-		w.Demand(now, 5*time.Millisecond)
-	}
+	demands(&w, &now, 100, 6*time.Millisecond)
 	if w.Limit() != 10 {
 		t.Errorf("limit %d under lasting delay, want one chunk", w.Limit())
 	}
-	for range 64 {
-		w.Done(10)
+	grown := func(delay time.Duration) uint64 {
+		w.limit = 100
+		demands(&w, &now, windowSamples, delay)
+		for range 100 {
+			w.Done(now, 10)
+		}
+		return w.Limit()
 	}
-	if w.Limit() <= 10 || w.Limit() > 640 {
-		t.Errorf("limit %d: it does not grow again", w.Limit())
+	if near, far := grown(1100*time.Microsecond), grown(300*time.Microsecond); near >= far || near <= 100 || far > 200 {
+		t.Errorf("in ten windows from 100 to %d near the target and to %d far from it", near, far)
+	}
+	w.limit = 100
+	demands(&w, &now, windowSamples, 6*time.Millisecond)
+	before := w.Limit()
+	w.Done(now, 10)
+	if w.Limit() != before {
+		t.Errorf("it grows above the target")
+	}
+	now = now.Add(time.Second) // nobody waits for pages
+	for range 100 {
+		w.Done(now, 10)
+	}
+	if w.Limit() <= before {
+		t.Errorf("a delay of a second ago holds it at %d", w.Limit())
+	}
+}
+
+// TestWindowOnALongPath lets answers vary by a few milliseconds: that is no
+// queue where one takes a hundred.
+func TestWindowOnALongPath(t *testing.T) {
+	w := Window{Chunk: 10, Most: 640, Target: time.Millisecond}
+	now := time.Unix(0, 0)
+	for i := range 400 {
+		now = now.Add(10 * time.Millisecond)
+		w.Demand(now, 100*time.Millisecond+time.Duration(i%8)*time.Millisecond)
+		w.Done(now, 10)
+	}
+	if w.Limit() != 640 {
+		t.Errorf("limit %d", w.Limit())
+	}
+	for range 100 {
+		now = now.Add(10 * time.Millisecond)
+		w.Demand(now, 140*time.Millisecond)
+	}
+	if w.Limit() >= 640 {
+		t.Error("a queue of 40 ms does not shrink it")
+	}
+}
+
+// TestWindowForgetsTheBase: a path that has become longer is no queue.
+func TestWindowForgetsTheBase(t *testing.T) {
+	w := Window{Chunk: 10, Most: 640, Target: time.Millisecond}
+	now := time.Unix(0, 0)
+	demands(&w, &now, 10, time.Millisecond)
+	for range 3000 {
+		now = now.Add(10 * time.Millisecond)
+		w.Demand(now, 20*time.Millisecond)
+		w.Done(now, 10)
+	}
+	if w.Limit() < 100 {
+		t.Errorf("limit %d half a minute after the path became longer", w.Limit())
 	}
 }
 

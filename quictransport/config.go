@@ -3,6 +3,7 @@ package quictransport
 import (
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/quic-go/quic-go"
 
@@ -12,7 +13,8 @@ import (
 // Config is the configuration of a link or a listener. The zero value is good.
 type Config struct {
 	// Bulk is the number of bulk connections that DialLink makes, 1 to
-	// MaxBulk; 0 means 1. A listener takes what its peers bring.
+	// MaxBulk; 0 leaves it to the round trip: one on a short path, more on a
+	// long one. A listener takes what its peers bring.
 	Bulk int
 	// Purpose says what the links are for; a listener refuses others. The zero
 	// value is a migration.
@@ -26,15 +28,28 @@ type Config struct {
 	Rejected func(remote net.Addr, err error)
 }
 
-// bulk returns the number of bulk connections.
-func (c Config) bulk() (int, error) {
+// check fails for a number of bulk connections that cannot be.
+func (c Config) check() error {
 	if c.Bulk < 0 || c.Bulk > MaxBulk {
-		return 0, fmt.Errorf("%w: %d bulk connections, want 1 to %d", ErrConfig, c.Bulk, MaxBulk)
+		return fmt.Errorf("%w: %d bulk connections, want 1 to %d", ErrConfig, c.Bulk, MaxBulk)
 	}
-	if c.Bulk == 0 {
-		return defaultBulk, nil
+	return nil
+}
+
+// bulk returns the number of bulk connections on a path. Reno halves a
+// connection's window at each loss and opens it again by one packet each round
+// trip: on a long path one connection alone never fills the link.
+func (c Config) bulk(rtt time.Duration) int {
+	switch {
+	case c.Bulk != 0:
+		return c.Bulk
+	case rtt < nearRTT:
+		return nearBulk
+	case rtt < farRTT:
+		return middleBulk
+	default:
+		return MaxBulk
 	}
-	return c.Bulk, nil
 }
 
 // quicConfig returns what both sides share. streams is the number of streams

@@ -49,7 +49,7 @@ type dialer struct {
 }
 
 func (d *dialer) link(ctx context.Context, addr string, cfg Config, hello wire.Hello) (*Link, wire.Welcome, error) {
-	n, err := cfg.bulk()
+	err := cfg.check()
 	if err != nil {
 		return nil, wire.Welcome{}, err
 	}
@@ -63,6 +63,7 @@ func (d *dialer) link(ctx context.Context, addr string, cfg Config, hello wire.H
 	if err != nil {
 		return nil, wire.Welcome{}, err
 	}
+	n := cfg.bulk(first.ConnectionStats().MinRTT)
 	var s streams
 	if s.control, err = open(ctx, first, hello, wire.RoleControl, uint16(n)); err != nil {
 		return nil, wire.Welcome{}, err

@@ -6,9 +6,15 @@ import "time"
 // only against loss, and each costs a socket and a window of memory.
 const MaxBulk = 16
 
-// defaultBulk is the number of bulk connections when Config has none: one
-// fills a 2-core host.
-const defaultBulk = 1
+// How many bulk connections there are when Config does not say: one fills a
+// 2-core host on a round trip below nearRTT; middleBulk below farRTT, MaxBulk
+// above it.
+const (
+	nearBulk   = 1
+	middleBulk = 4
+	nearRTT    = 2 * time.Millisecond
+	farRTT     = 10 * time.Millisecond
+)
 
 // alpn names the protocol and its major version in the TLS handshake.
 const alpn = "lazymig/1"

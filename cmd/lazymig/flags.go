@@ -27,6 +27,7 @@ type sideFlags struct {
 	json      bool
 	logFormat string
 	metrics   string
+	pprof     string
 	cacheDir  string
 	cacheSize size
 	cacheKey  string
@@ -42,6 +43,7 @@ func (f *sideFlags) register(set *pflag.FlagSet) {
 	set.StringVar(&f.logFormat, "log-format", "text", "write messages and the engine's log as `text|json`")
 	f.registerCache(set)
 	set.StringVar(&f.metrics, "metrics", "", "serve Prometheus metrics at `HOST:PORT` for as long as the migration lasts")
+	set.StringVar(&f.pprof, "pprof", "", "serve profiles of lazymig at `HOST:PORT`, on a loopback address, for as long (go tool pprof)")
 }
 
 // registerCache registers the flags of a cache.
@@ -75,6 +77,9 @@ func (f *sideFlags) job(kind agent.Kind, flag, address string) (agent.Job, error
 	if err := checkMetrics(f.metrics); err != nil {
 		return agent.Job{}, err
 	}
+	if err := checkProfiles(f.pprof); err != nil {
+		return agent.Job{}, err
+	}
 	if err := f.checkIdentity(); err != nil {
 		return agent.Job{}, err
 	}
@@ -84,7 +89,7 @@ func (f *sideFlags) job(kind agent.Kind, flag, address string) (agent.Job, error
 	}
 	job := agent.Job{
 		Kind: kind, VM: f.vm, StateDir: stateDir, TLSDir: f.tlsDir,
-		Insecure: f.insecure, Peer: f.peer, LogFormat: f.logFormat, Metrics: f.metrics,
+		Insecure: f.insecure, Peer: f.peer, LogFormat: f.logFormat, Metrics: f.metrics, PProf: f.pprof,
 	}
 	if f.insecure {
 		job.TLSDir = ""
@@ -156,6 +161,21 @@ func checkMetrics(address string) error {
 	}
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return usage("", "invalid --metrics %q: the port is a number from 0, a free one, to 65535", address)
+	}
+	return nil
+}
+
+// checkProfiles wants a loopback address: profiles show pieces of memory.
+func checkProfiles(address string) error {
+	if address == "" {
+		return nil
+	}
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return usage("", "invalid --pprof %q: use HOST:PORT", address)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return usage("use 127.0.0.1", "invalid --pprof %q: it is not a loopback address", address)
 	}
 	return nil
 }

@@ -3,10 +3,14 @@ package main
 import (
 	"cmp"
 	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
 
 	"github.com/lazymig/lazymig/internal/agent"
 	"github.com/lazymig/lazymig/internal/vmm/microvm"
 	"github.com/lazymig/lazymig/internal/vmm/qemu"
+	"github.com/lazymig/lazymig/prefetch"
 	"github.com/spf13/cobra"
 )
 
@@ -15,6 +19,10 @@ type receiveFlags struct {
 	sideFlags
 	listen  string
 	pageMap int
+
+	prefetch []string
+	trace    string
+	traceFor time.Duration
 }
 
 func (a *app) receive() *cobra.Command {
@@ -51,10 +59,40 @@ stopped and needs a person.`,
 	set.SetInterspersed(false) // what follows the VMM's name is the VMM's
 	f.register(set)
 	set.StringVar(&f.listen, "listen", "", "wait for the source at `HOST:PORT`")
+	set.StringSliceVar(&f.prefetch, "prefetch", policyList(), "fetch pages ahead by `LIST` of these policies")
+	set.StringVar(&f.trace, "trace", "", "write the order in which the guest touches its pages to `FILE`, and fetch nothing ahead meanwhile (see lazymig bench prefetch)")
+	set.DurationVar(&f.traceFor, "trace-for", 10*time.Second, "for how long, a `DURATION`")
 	set.IntVar(&f.pageMap, "page-map", 0, "with --json, tell the origin of the pages as a map of `CELLS`")
 	_ = set.MarkHidden("page-map") // it exists
 	require(command, "listen")
 	return command
+}
+
+// plan checks what the flags say of the background.
+func (f *receiveFlags) plan(job *agent.Job) (err error) {
+	if job.Prefetch, err = prefetch.ParsePolicies(strings.Join(f.prefetch, ",")); err != nil {
+		return usage("", "invalid --prefetch: %w", err)
+	}
+	if f.trace == "" {
+		return nil
+	}
+	if job.Trace, err = filepath.Abs(f.trace); err != nil { // the engine is in another directory
+		return usage("", "invalid --trace: %w", err)
+	}
+	if f.traceFor <= 0 {
+		return usage("", "invalid --trace-for %v: use a time such as 10s", f.traceFor)
+	}
+	job.TraceFor = f.traceFor
+	return nil
+}
+
+// policyList returns the names of all policies.
+func policyList() []string {
+	var list []string
+	for _, p := range prefetch.Policies() {
+		list = append(list, string(p))
+	}
+	return list
 }
 
 // job checks the flags and makes the engine's job of them.
@@ -84,6 +122,9 @@ func (f *receiveFlags) job(args []string) (agent.Job, error) {
 	}
 	if f.pageMap < 0 {
 		return job, usage("", "invalid --page-map %d: use 0 for none, or a number of cells", f.pageMap)
+	}
+	if err := f.plan(&job); err != nil {
+		return job, err
 	}
 	job.Listen, job.Args, job.MapCells = f.listen, args, f.pageMap
 	return job, checkName(job)

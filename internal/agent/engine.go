@@ -63,6 +63,11 @@ func Engine(run Runner) int {
 		return refuse(starter, err)
 	}
 	e := &engine{hub: newHub(job), log: newEventLog(), socket: socket, metrics: exporter}
+	if e.profiles, err = startProfiles(job); err != nil {
+		e.endMetrics()
+		socket.close()
+		return refuse(starter, err)
+	}
 	return e.serve(run, job, starter, reader).Code
 }
 
@@ -72,9 +77,10 @@ type engine struct {
 	log    *eventLog
 	socket *socket
 	// metrics is nil unless the job asks for it.
-	metrics *metrics.Server
-	cancel  context.CancelCauseFunc
-	served  sync.WaitGroup // the goroutines that read from clients
+	metrics  *metrics.Server
+	profiles *profiles // nil unless the job asks for them
+	cancel   context.CancelCauseFunc
+	served   sync.WaitGroup // the goroutines that read from clients
 }
 
 // readJob reads the first line from the process that started the engine. What
@@ -154,11 +160,13 @@ func (e *engine) serve(run Runner, job Job, starter *net.UnixConn, reader *bufio
 	e.served.Go(e.serveAccepts)
 	slog.Info("begin", "kind", job.Kind, "vm", job.VM, "pid", os.Getpid())
 	e.tellMetrics()
+	e.tellProfiles()
 	exit := run(ctx, job, e.publish)
 	exit.Event = LineExit
 	// First, since who hears the last word may start the next engine at once.
 	e.socket.close()
 	e.endMetrics()
+	e.endProfiles()
 	e.publish(LineExit, exit)
 	e.hub.close()
 	e.served.Wait()

@@ -38,6 +38,8 @@ type Job struct {
 	LogFormat string `json:"log_format,omitempty"`
 	// Metrics is the address to serve metrics at, "HOST:PORT", empty for none.
 	Metrics string `json:"metrics,omitempty"`
+	// PProf is the address to serve profiles at, a loopback one, empty for none.
+	PProf string `json:"pprof,omitempty"`
 
 	QMP          string        `json:"qmp,omitempty"`
 	MicroVM      string        `json:"microvm,omitempty"`
@@ -50,6 +52,12 @@ type Job struct {
 
 	Listen string   `json:"listen,omitempty"`
 	Args   []string `json:"args,omitempty"`
+	// Prefetch are the policies of the background; nil: all.
+	Prefetch []migrate.Policy `json:"prefetch,omitempty"`
+	// Trace is the file for a trace of the guest's faults, TraceFor how long it
+	// is written.
+	Trace    string        `json:"trace,omitempty"`
+	TraceFor time.Duration `json:"trace_for,omitempty"`
 	// MapCells asks for a map of the pages with that many cells.
 	MapCells int `json:"map_cells,omitempty"`
 

@@ -39,7 +39,8 @@ func Migrate(ctx context.Context, job Job, publish func(kind string, event any))
 	} else {
 		report, err = migrate.Receive(ctx, migrate.ReceiveConfig{
 			Listen: job.Listen, VM: job.VM, StateDir: job.StateDir, Identity: identity, Peer: job.Peer,
-			Args: job.Args, OOMScoreAdj: job.OOMScoreAdj, FaultWaits: job.Metrics != "", MapCells: job.MapCells,
+			Args: job.Args, OOMScoreAdj: job.OOMScoreAdj, Prefetch: job.Prefetch, Trace: job.Trace, TraceFor: job.TraceFor,
+			FaultWaits: job.Metrics != "", MapCells: job.MapCells,
 			Cache: cache, Report: tell, Keeper: keeper,
 		})
 	}

@@ -19,6 +19,8 @@ type answer struct {
 	home   chan *answer
 	// pages is valid unless the frame was a list of holes.
 	pages wire.Pages
+	// plain is for data that was packed.
+	plain []byte
 	// bad has a bit for each page whose bytes do not have the digest.
 	bad uint64
 	// absent lists holes at the source.
@@ -127,7 +129,7 @@ func (in *installer) installBulk() error {
 	}
 	if w.next += n; w.next == w.answer.pages.Count() {
 		if !w.answer.local {
-			in.window.Done(uint64(w.next))
+			in.window.Done(time.Now(), uint64(w.next))
 		}
 		in.dropBulk()
 	}
@@ -323,7 +325,7 @@ func (in *installer) ask() {
 		return
 	}
 	for in.window.Room() >= chunkPages {
-		run, ok := in.linear.Next(chunkPages, in.missing)
+		run, ok := in.plan.Next(chunkPages, in)
 		if !ok && in.pass() {
 			continue
 		}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lazymig/lazymig/prefetch"
 	"github.com/lazymig/lazymig/quictransport"
 )
 
@@ -71,6 +72,9 @@ func (c SendConfig) validated() (SendConfig, error) {
 	return c, nil
 }
 
+// Policy is a prefetch policy, for those who configure and do not prefetch.
+type Policy = prefetch.Policy
+
 // ReceiveConfig says where to wait for a guest and how to start its VMM.
 type ReceiveConfig struct {
 	// Listen is the address to wait at, "HOST:PORT".
@@ -92,6 +96,14 @@ type ReceiveConfig struct {
 	// Cache is what this host has already, and keeps of what arrives. Nil: no
 	// cache.
 	Cache PageCache
+	// Prefetch are the policies of the background. Nil: all. Without
+	// prefetch.LinearPolicy the move ends when the guest has touched everything.
+	Prefetch []Policy
+	// Trace is where the order in which the guest touches its pages is written,
+	// for as long as TraceFor says; meanwhile nothing is fetched ahead. Empty: no
+	// trace.
+	Trace    string
+	TraceFor time.Duration
 	// FaultWaits has each progress tell how long the guest waited for pages.
 	FaultWaits bool
 	// MapCells is the number of cells of the page map that is told along with
@@ -108,6 +120,9 @@ type ReceiveConfig struct {
 func (c ReceiveConfig) validated() (ReceiveConfig, error) {
 	if c.Listen == "" || c.VM == "" || c.StateDir == "" || c.Identity == nil || len(c.Args) == 0 {
 		return c, fmt.Errorf("%w: Listen, VM, StateDir, Identity and Args are required", ErrConfig)
+	}
+	if c.Prefetch == nil {
+		c.Prefetch = prefetch.Policies()
 	}
 	c.Report, c.Keeper = reportOrNot(c.Report), keeperOrNot(c.Keeper)
 	return c, nil

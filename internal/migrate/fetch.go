@@ -108,6 +108,15 @@ func (f *fetcher) end(err error) {
 	}
 }
 
+// isFar reports whether a round trip is long beside what the hosts do.
+func (f *fetcher) isFar() bool {
+	if f.link == nil {
+		return false // it reads a file
+	}
+	_, rtt := f.link.RTT()
+	return rtt > farRTT
+}
+
 // stop waits until all goroutines of a dead link are gone.
 func (f *fetcher) stop() { f.wait.Wait() }
 
@@ -297,13 +306,16 @@ func (f *fetcher) readPages(a *answer, payload []byte, hasher *pagecache.Hasher)
 		return fmt.Errorf("%w: answer for pages %d to %d is outside the guest", wire.ErrMalformed, run.First, run.End())
 	}
 	a.pages = pages
+	if err := a.unpack(); err != nil {
+		return err
+	}
 	var data uint64
 	for i := range pages.Count() {
 		if pages.Kind(i) != wire.KindData {
 			continue
 		}
 		data++
-		if !hasher.Verify(pages.Data(i), pages.Digest(i)) {
+		if !hasher.Verify(a.pages.Data(i), pages.Digest(i)) {
 			a.bad |= 1 << i
 		}
 	}

@@ -41,6 +41,23 @@ func fitting(pages []lazymig.HotPage, layout lazymig.Layout) []lazymig.HotPage {
 	return fit
 }
 
+// withRings puts the pages of virtio rings before those that are known: they are
+// needed before the guest runs.
+func withRings(rings []lazymig.PageNumber, epoch lazymig.Epoch, known []lazymig.HotPage) []lazymig.HotPage {
+	var all []lazymig.HotPage
+	has := map[lazymig.PageNumber]bool{}
+	for _, p := range rings[:min(len(rings), maxRingPages)] {
+		has[p] = true
+		all = append(all, lazymig.HotPage{Page: p, Epoch: epoch, After: -time.Microsecond})
+	}
+	for _, p := range known {
+		if !has[p.Page] {
+			all = append(all, p)
+		}
+	}
+	return all[:min(len(all), wire.MaxHotPages)]
+}
+
 // writeHotSet replaces the file at path. It need not survive a crash of the
 // host.
 func writeHotSet(path string, pages []lazymig.HotPage) error {

@@ -65,12 +65,14 @@ type installer struct {
 	batch      uffd.Batch
 	watch      hotWatch
 	link       *fetcher
-	linear     prefetch.Linear
+	plan       *prefetch.Plan
 	window     prefetch.Window
 	mapped     bool          // the source has told all its holes
 	complained bool          // about a list of poisoned pages that cannot be written
+	trace      *tracer       // nil: nobody wants to know
 	onDemand   bool          // there is no background
 	remote     time.Duration // how long a page takes that the source is asked for, smoothed
+	isFar      bool          // the source is far away
 	calm       bool          // the storm of faults behind the resume is over
 	current    bulkWork
 	stuck      []*answer            // demand answers that the kernel could not take yet
@@ -90,6 +92,7 @@ func newInstaller(handle *uffd.Handle, reader *uffd.Reader, s spans, t *table, c
 		handle: handle, reader: reader, spans: s, table: t, counters: c, lost: lost,
 		demands: make(chan *answer, answerBuffers), bulk: make(chan *answer, answerBuffers),
 		links: make(chan *fetcher, 1), watch: newHotWatch(), hung: new(atomic.Bool),
+		plan:   prefetch.NewPlan(prefetch.Policies(), strideMost, bubbleReach),
 		window: prefetch.Window{Chunk: chunkPages, Most: windowPages, Target: demandTarget},
 	}
 }
@@ -186,13 +189,15 @@ func (in *installer) closeCache() {
 	}
 }
 
-// missing returns the first run of pages at or behind from that the source must
+// Missing returns the first run of pages at or behind from that the source must
 // be asked for, or false.
-func (in *installer) missing(from lazymig.PageNumber) (lazymig.Run, bool) {
-	if in.recipe == nil {
-		return in.table.missing(from, nil)
-	}
-	return in.table.missing(from, in.recipe.has)
+func (in *installer) Missing(from lazymig.PageNumber) (lazymig.Run, bool) {
+	return in.table.missing(from, in.recipe.expects())
+}
+
+// MissingBefore is Missing backwards.
+func (in *installer) MissingBefore(to lazymig.PageNumber) (lazymig.Run, bool) {
+	return in.table.missingBefore(to, in.recipe.expects())
 }
 
 // demand asks the source for a page that a thread waits for.
@@ -225,12 +230,13 @@ func (in *installer) patience() time.Duration {
 
 // storming reports whether the guest has only just resumed. It touches a few
 // hundred pages one after the other then, before anybody outside sees it run:
-// the background leaves both hosts and the link to them.
+// the background leaves both hosts and the link to them. On a long path it is the
+// other way round: what the background has brought need not be waited for.
 func (in *installer) storming() bool {
 	if in.calm || !in.committed.Load() {
 		return false
 	}
-	in.calm = time.Since(in.ran) >= stormTime
+	in.calm = !in.trace.records(in.ran) && (in.isFar || time.Since(in.ran) >= stormTime)
 	return !in.calm
 }
 
@@ -251,6 +257,7 @@ func (in *installer) adoptLink() {
 	if in.link == nil {
 		return
 	}
+	in.isFar = in.link.isFar()
 	for p := range in.table.demanded {
 		in.demand(p)
 	}
@@ -288,6 +295,10 @@ func (in *installer) applyFaults() error {
 		if !ok {
 			return fmt.Errorf("serve fault at %#x: the address is not guest memory", f.Address)
 		}
+		if !in.table.known(p) {
+			in.plan.Fault(f.Thread, p)
+		}
+		in.trace.fault(p, f.Thread)
 		if err := in.fault(p); err != nil {
 			return err
 		}
@@ -381,4 +392,5 @@ func (in *installer) answered(p lazymig.PageNumber, h *hdrhistogram.Histogram, s
 		delete(in.table.demanded, p)
 	}
 	in.counters.fault(h, time.Since(start))
+	in.trace.answered(p, start, h == in.counters.faultZero)
 }

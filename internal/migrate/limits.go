@@ -14,12 +14,20 @@ const (
 	// chunkPages is how many pages the background asks for at a time, the
 	// most that a Pages frame carries.
 	chunkPages = 64
+	// strideMost bounds how many pages go ahead of a thread that walks: as many
+	// as go with one request.
+	strideMost = chunkPages
+	// bubbleReach bounds how far from a fault its neighbours are guessed to be
+	// needed, in pages: 8 MiB to each side.
+	bubbleReach = 2048
+	// maxRingPages bounds the pages of virtio rings that go ahead.
+	maxRingPages = 128
 	// batchBytes is from how many bytes on answers are written to a stream:
 	// what a busy link takes in a quarter of a millisecond at 1 Gbit/s.
 	batchBytes = 32 << 10
-	// windowPages bounds what the background has asked for: 4 MiB, the
-	// product of 1 Gbit/s and 32 ms.
-	windowPages = 16 * chunkPages
+	// windowPages bounds what the background has asked for: 32 MiB, the
+	// product of 1 Gbit/s and 250 ms.
+	windowPages = 128 * chunkPages
 	// demandTarget is how much longer than at best a demand answer may take
 	// before the background gives way.
 	demandTarget = time.Millisecond
@@ -65,7 +73,7 @@ const (
 	// cookNice is the niceness of their threads: a third of the weight of others.
 	cookNice = 5
 	// farRTT is from which round trip on the recipe comes at once.
-	farRTT = 2 * time.Millisecond
+	farRTT = 500 * time.Microsecond
 	// warmEnough is the part of the guest, 1/n, that a walk must find to be worth
 	// another one. warmRest is the least time from one walk to the next, and
 	// warmPause the least pause that keeps to a share of a processor.
@@ -77,6 +85,12 @@ const (
 	warmGrace = 5 * time.Second
 	// maxDuplicates is how many pages a source remembers to have sent: 8 MiB.
 	maxDuplicates = 1 << 20
+	// packMemory is over about how many frames averages are taken of what
+	// compressing costs and saves, packProbe how many frames pass before it is
+	// tried again, and packLeast the part, 1/n, that it has to save of a frame.
+	packMemory = 16
+	packProbe  = 32
+	packLeast  = 16
 	// slowLimit is how long a lookup of the background may take before the source
 	// is asked for its pages, and how long none may come before it is asked for
 	// others, too.

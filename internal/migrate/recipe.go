@@ -53,6 +53,14 @@ func newRecipe(pages uint64) *recipe {
 // knows reports whether page p has a digest.
 func (r *recipe) knows(p lazymig.PageNumber) bool { return r != nil && r.has.has(p) }
 
+// expects returns the pages that have a digest.
+func (r *recipe) expects() bitmap {
+	if r == nil {
+		return nil
+	}
+	return r.has
+}
+
 // digest returns the digest of a page that has one.
 func (r *recipe) digest(p lazymig.PageNumber) *pagecache.Digest {
 	return &r.blocks[p/recipeBlock][p%recipeBlock]

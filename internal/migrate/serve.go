@@ -274,6 +274,7 @@ type answerer struct {
 	peer   *peerCache
 	filter *pagecache.Filter
 	isBulk bool
+	packer packer
 }
 
 func (s *pageServer) newAnswerer(stream quictransport.Stream, rate uint64, peer *peerCache) (*answerer, error) {
@@ -303,6 +304,9 @@ func (a *answerer) answer(runs []lazymig.Run, dataOnly bool) error {
 			if err != nil {
 				return err
 			}
+			if a.isBulk {
+				a.packer.pack(a.builder)
+			}
 			a.batch = append(a.batch, a.builder.Frame()...)
 			if err := a.flush(batchBytes); err != nil {
 				return err
@@ -328,9 +332,11 @@ func (a *answerer) flush(least int) error {
 	if a.server.thawed.Err() != nil {
 		return nil
 	}
+	began := time.Now()
 	if _, err := a.stream.Write(a.batch); err != nil {
 		return fmt.Errorf("send pages: %w", err)
 	}
+	a.packer.sent(len(a.batch), time.Since(began))
 	return nil
 }
 

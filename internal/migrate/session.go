@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/lazymig/lazymig/failover"
 	"github.com/lazymig/lazymig/internal/vmm"
 	"github.com/lazymig/lazymig/internal/wire"
+	"github.com/lazymig/lazymig/prefetch"
 	"github.com/lazymig/lazymig/quictransport"
 	"github.com/lazymig/lazymig/uffd"
 )
@@ -182,7 +184,15 @@ func (s *session) startServing(r armResult) error {
 	s.installer = newInstaller(s.handle, s.reader, addresses, newTable(s.layout.Pages(), s.pages), s.counters, lost)
 	s.installer.message = s.message
 	s.installer.cells = newCells(s.cfg.MapCells, s.layout.Pages())
-	s.installer.hot = s.hot
+	s.installer.plan = prefetch.NewPlan(s.cfg.Prefetch, strideMost, bubbleReach)
+	if slices.Contains(s.cfg.Prefetch, prefetch.HotSet) && s.cfg.Trace == "" {
+		s.installer.hot = s.hot
+	}
+	if s.cfg.Trace != "" {
+		if s.installer.trace, err = newTracer(s.cfg.Trace, s.cfg.TraceFor, s.layout.Pages()); err != nil {
+			return err
+		}
+	}
 	support, err := uffd.Probe(uffd.FeaturePoison)
 	s.installer.canPoison = err == nil && support == uffd.Supported
 	ctx, cancel := context.WithCancelCause(context.Background())
@@ -212,6 +222,11 @@ func (s *session) stopServing(cause error) {
 		s.installer.closeCache()
 	} else if s.installer != nil {
 		go s.installer.closeCache() // there may be somebody to tell, at once
+	}
+	if s.installer != nil {
+		if err := s.installer.trace.close(); err != nil {
+			s.message(err.Error())
+		}
 	}
 	s.installer = nil
 	if s.device != nil {

@@ -230,13 +230,16 @@ func (s *sender) offer(dryRun bool) error {
 	return nil
 }
 
-// findHotSet looks up what the guest touched first last time.
-func (s *sender) findHotSet() (err error) {
-	s.hot, err = readHotSet(filepath.Join(s.dir, hotSetFile), s.layout)
+// findHotSet looks up what the guest touched first last time, and what the load
+// of its devices reads.
+func (s *sender) findHotSet(ctx context.Context) error {
+	known, err := readHotSet(filepath.Join(s.dir, hotSetFile), s.layout)
+	rings, problem := s.guest.Rings(ctx)
+	s.hot = withRings(rings, s.epoch, fitting(known, s.layout))
 	for _, p := range s.hot {
 		s.server.hot = append(s.server.hot, lazymig.Run{First: p.Page, Count: 1})
 	}
-	return err
+	return errors.Join(err, problem)
 }
 
 // rehearse asks the destination for its checks and moves nothing.

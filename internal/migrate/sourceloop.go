@@ -77,7 +77,7 @@ func (s *sender) begin(ctx context.Context) error {
 	}
 	s.server = newPageServer(s.layout, s.cfg.memory(s.memory), s.lost, s.key, s.cfg.Bandwidth)
 	s.server.keepIn(s.cfg.Cache)
-	if err := s.findHotSet(); err != nil {
+	if err := s.findHotSet(ctx); err != nil {
 		s.message(err.Error())
 	}
 	s.server.attach(s.link)

@@ -147,6 +147,27 @@ func (t *table) missing(from lazymig.PageNumber, without bitmap) (lazymig.Run, b
 	return lazymig.Run{}, false
 }
 
+// missingBefore is missing backwards: the last such run that ends before to.
+func (t *table) missingBefore(to lazymig.PageNumber, without bitmap) (lazymig.Run, bool) {
+	for w := min(uint64(to)+63, uint64(len(t.zero))*8) / 64; w > 0; {
+		w--
+		free := t.missingWord(w)
+		if without != nil {
+			free &^= without.word(w)
+		}
+		if left := uint64(to) - w*64; left < 64 {
+			free &= 1<<left - 1
+		}
+		if free == 0 {
+			continue
+		}
+		last := 63 - bits.LeadingZeros64(free)
+		count := bits.LeadingZeros64(^(free << (63 - last)))
+		return lazymig.Run{First: lazymig.PageNumber(w*64 + uint64(last-count+1)), Count: uint64(count)}, true
+	}
+	return lazymig.Run{}, false
+}
+
 // missingWord returns the missing pages among 64·w to 64·w+63.
 func (t *table) missingWord(w uint64) uint64 {
 	free := ^(t.kept.installed.word(w) | t.kept.discarded.word(w) | t.zero.word(w) | t.requested.word(w))

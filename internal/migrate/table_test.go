@@ -74,6 +74,7 @@ func TestTableAgainstModel(t *testing.T) {
 				t.Fatalf("%d unknown, want %d", tab.unknown, pages-uint64(len(known)))
 			}
 			checkMissing(t, tab, lazymig.PageNumber(random.Uint64N(pages)), known, requested)
+			checkMissingBefore(t, tab, lazymig.PageNumber(random.Uint64N(pages+70)), known, requested)
 		}
 	}
 }
@@ -99,6 +100,28 @@ func checkMissing(t *testing.T, tab *table, from lazymig.PageNumber, known, requ
 	}
 	for p := run.First; p < run.End(); p++ {
 		if !free(p) {
+			t.Fatalf("page %d in run %+v is not missing", p, run)
+		}
+	}
+}
+
+// checkMissingBefore compares the last missing run before to with the model's
+// last missing page.
+func checkMissingBefore(t *testing.T, tab *table, to lazymig.PageNumber, known, requested map[lazymig.PageNumber]bool) {
+	t.Helper()
+	free := func(p int64) bool {
+		return uint64(p) < tab.pages && !known[lazymig.PageNumber(p)] && !requested[lazymig.PageNumber(p)]
+	}
+	want := int64(to) - 1
+	for want >= 0 && !free(want) {
+		want--
+	}
+	run, ok := tab.missingBefore(to, nil)
+	if ok != (want >= 0) || ok && (int64(run.End())-1 != want || run.Count == 0) {
+		t.Fatalf("missing before %d: %+v %v, the model says %d", to, run, ok, want)
+	}
+	for p := run.First; p < run.End(); p++ {
+		if !free(int64(p)) {
 			t.Fatalf("page %d in run %+v is not missing", p, run)
 		}
 	}

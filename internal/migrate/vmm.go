@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/lazymig/lazymig"
 	"github.com/lazymig/lazymig/internal/vmm"
 	"github.com/lazymig/lazymig/internal/vmm/microvm"
 	"github.com/lazymig/lazymig/uffd"
@@ -22,6 +23,9 @@ type sourceVMM interface {
 	Preflight(ctx context.Context) ([]vmm.Check, error)
 	// Memory opens the guest's RAM; the caller closes it.
 	Memory(ctx context.Context) (guestMemory, error)
+	// Rings returns pages that the load of the devices reads at the destination,
+	// as far as they can be told.
+	Rings(ctx context.Context) ([]lazymig.PageNumber, error)
 	// Prepare does everything that needs no stopped guest.
 	Prepare(ctx context.Context) error
 	// ThawState is what another process must know for Thaw.

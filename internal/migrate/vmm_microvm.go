@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/lazymig/lazymig"
 	"github.com/lazymig/lazymig/internal/vmm"
 	"github.com/lazymig/lazymig/internal/vmm/microvm"
 	"github.com/lazymig/lazymig/internal/vmm/qemu"
@@ -40,6 +41,9 @@ func reattachMicroVM(ctx context.Context, text json.RawMessage) (sourceVMM, erro
 }
 
 func (m microVMSource) Memory(ctx context.Context) (guestMemory, error) { return m.Guest.Memory(ctx) }
+
+// Rings has nothing to tell: the VMM's devices have no rings.
+func (m microVMSource) Rings(context.Context) ([]lazymig.PageNumber, error) { return nil, nil }
 
 func (m microVMSource) ThawState() (json.RawMessage, error) {
 	return json.Marshal(m.Guest.ThawState())

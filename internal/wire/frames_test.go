@@ -52,6 +52,26 @@ func testPages(kinds ...Kind) *Pages {
 	return &f
 }
 
+// packedPages are two pages, packed by nobody.
+func packedPages() *Pages {
+	b := NewPagesBuilder()
+	b.Reset(7)
+	for range 2 {
+		b.AddData(b.Room()[:lazymig.PageSize], &[32]byte{1})
+	}
+	b.Pack(EncodingS2, []byte("packed"))
+	f, err := ParsePages(b.Frame()[headerSize:])
+	if err != nil {
+		panic(err)
+	}
+	return &f
+}
+
+func isPacked(f frame) bool {
+	p, ok := f.(*Pages)
+	return ok && p.Encoding() != EncodingRaw
+}
+
 // samples has at least one frame of each type.
 func samples() map[Type][]frame {
 	last := lazymig.Run{First: maxPageNumber - 1, Count: 1}
@@ -91,7 +111,7 @@ func samples() map[Type][]frame {
 		},
 		TypePages: {
 			testPages(KindZero, KindData, KindPoison, KindData), testPages(KindData),
-			testPages(KindRef, KindZero, KindData, KindRef),
+			testPages(KindRef, KindZero, KindData, KindRef), packedPages(),
 			testPages(bytesToKinds(strings.Repeat("\x00", MaxPages))...),
 		},
 		TypeAhead:  {Ahead{}, Ahead{Runs: []lazymig.Run{{First: 0, Count: MaxHotPages - 1}, last}, Urgent: 1}},
@@ -230,6 +250,9 @@ func TestCut(t *testing.T) {
 		TypeOffer: 2, TypeVerdict: 2, TypeComplete: 9, TypeDeviceState: 1, TypeFilter: 9,
 	}
 	eachSample(t, func(t *testing.T, typ Type, f frame) {
+		if isPacked(f) {
+			return // shorter data is data, too
+		}
 		b := f.Append(nil)
 		for n := range len(b) {
 			if _, _, err := ReadFrame(bytes.NewReader(b[:n]), nil); err == nil {
@@ -253,6 +276,9 @@ func TestCut(t *testing.T) {
 func TestTrailingByte(t *testing.T) {
 	free := map[Type]bool{TypeHello: true, TypeAbort: true, TypeAbandoned: true, TypeRenounced: true, TypeOffer: true, TypeVerdict: true, TypeComplete: true, TypeDeviceState: true, TypeFilter: true}
 	eachSample(t, func(t *testing.T, typ Type, f frame) {
+		if isPacked(f) {
+			return
+		}
 		_, err := parse(typ, append(f.Append(nil)[headerSize:], 0))
 		if free[typ] && typ != TypeHello && err == nil {
 			return // one more byte of the document, or of device state

@@ -3,6 +3,8 @@ package wire
 import (
 	"bytes"
 	"testing"
+
+	"github.com/lazymig/lazymig"
 )
 
 // FuzzParse gives any payload to the parser of any type: it never panics, and
@@ -58,6 +60,9 @@ func FuzzParsePages(f *testing.F) {
 		p, err := ParsePages(payload)
 		if err != nil {
 			return
+		}
+		if p.Encoding() != EncodingRaw {
+			p.SetData(make([]byte, p.DataCount()*lazymig.PageSize))
 		}
 		for i := 0; i < p.Count(); {
 			n := p.RunLength(i)

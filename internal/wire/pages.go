@@ -38,9 +38,16 @@ func (k Kind) String() string {
 	return fmt.Sprintf("kind %d", uint8(k))
 }
 
-// encodingRaw means that the data of pages is the pages themselves. It is the
-// only encoding so far.
-const encodingRaw = 0
+// Encoding says what the data of a Pages frame is.
+type Encoding uint8
+
+// The encodings.
+const (
+	// EncodingRaw is the pages themselves.
+	EncodingRaw Encoding = 0
+	// EncodingS2 is all data pages together as one block of S2.
+	EncodingS2 Encoding = 1
+)
 
 // Pages has 1 to MaxPages consecutive pages, source to destination. It is a
 // view: parsing copies and allocates nothing, and the value is good as long as
@@ -49,7 +56,9 @@ type Pages struct {
 	// First is the number of page 0 of the frame.
 	First lazymig.PageNumber
 
+	encoding             Encoding
 	kinds, digests, data []byte
+	packed               []byte // data, if it is encoded
 	mask                 uint64 // bit i is set if page i is KindData
 	refs                 uint64 // bit i is set if page i is KindRef
 }
@@ -102,24 +111,42 @@ func (f *Pages) RunLength(i int) int {
 	return n
 }
 
+// Encoding returns how the data is encoded. Unless it is raw, SetData has to
+// come before Data and DataRun.
+func (f *Pages) Encoding() Encoding { return f.encoding }
+
+// Packed returns the encoded data; nil if it is raw.
+func (f *Pages) Packed() []byte { return f.packed }
+
+// SetData gives the frame its decoded data: DataCount pages.
+func (f *Pages) SetData(data []byte) { f.data = data }
+
+// onWire returns the data as it is sent.
+func (f *Pages) onWire() []byte {
+	if f.encoding == EncodingRaw {
+		return f.data
+	}
+	return f.packed
+}
+
 // Length returns the bytes that Append adds.
 func (f *Pages) Length() int {
-	return headerSize + pagesFixed + len(f.kinds) + len(f.digests) + len(f.data)
+	return headerSize + pagesFixed + len(f.kinds) + len(f.digests) + len(f.onWire())
 }
 
 // Append appends the frame with its header to b.
 func (f *Pages) Append(b []byte) []byte {
-	b = appendPagesHead(b, f.First, f.kinds, len(f.digests), len(f.data))
+	b = appendPagesHead(b, f.First, f.encoding, f.kinds, len(f.digests), len(f.onWire()))
 	b = append(b, f.digests...)
-	return append(b, f.data...)
+	return append(b, f.onWire()...)
 }
 
 // appendPagesHead appends all that stands before the digests.
-func appendPagesHead(b []byte, first lazymig.PageNumber, kinds []byte, digests, data int) []byte {
+func appendPagesHead(b []byte, first lazymig.PageNumber, e Encoding, kinds []byte, digests, data int) []byte {
 	b = appendHeader(b, TypePages, pagesFixed+len(kinds)+digests+data)
 	b = appendU64(b, uint64(first))
 	b = appendU16(b, uint16(len(kinds)))
-	b = append(b, encodingRaw, 0)
+	b = append(b, byte(e), 0)
 	return append(b, kinds...)
 }
 
@@ -130,8 +157,8 @@ func ParsePages(payload []byte) (Pages, error) {
 	d := decoder{rest: payload}
 	f := Pages{First: lazymig.PageNumber(d.u64())}
 	n := int(d.u16())
-	if e := d.u8(); e != encodingRaw {
-		d.fail("encoding %d is unknown", e)
+	if f.encoding = Encoding(d.u8()); f.encoding > EncodingS2 {
+		d.fail("encoding %d is unknown", f.encoding)
 	}
 	d.zero(1)
 	if d.fault == "" && (n == 0 || n > MaxPages) {
@@ -153,7 +180,15 @@ func ParsePages(payload []byte) (Pages, error) {
 		}
 	}
 	f.digests = d.take(bits.OnesCount64(f.mask|f.refs) * digestSize)
-	f.data = d.take(f.DataCount() * lazymig.PageSize)
+	size := f.DataCount() * lazymig.PageSize
+	switch {
+	case f.encoding == EncodingRaw:
+		f.data = d.take(size)
+	case d.fault == "" && (len(d.rest) == 0 || len(d.rest) >= size):
+		d.fail("%d bytes are packed as %d", size, len(d.rest))
+	default:
+		f.packed = d.take(len(d.rest))
+	}
 	if err := d.finish(TypePages); err != nil {
 		return Pages{}, err
 	}

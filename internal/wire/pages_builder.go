@@ -17,11 +17,12 @@ const dataOffset = lazymig.PageSize
 //
 // One goroutine uses it. NewPagesBuilder makes one.
 type PagesBuilder struct {
-	buf     []byte // dataOffset bytes for the head, MaxPages pages
-	first   lazymig.PageNumber
-	kinds   []byte
-	digests []byte
-	data    int // bytes of data
+	buf      []byte // dataOffset bytes for the head, MaxPages pages
+	first    lazymig.PageNumber
+	kinds    []byte
+	digests  []byte
+	data     int // bytes of data, as they are sent
+	encoding Encoding
 }
 
 // NewPagesBuilder returns a builder with a buffer of about 260 KiB.
@@ -35,7 +36,7 @@ func NewPagesBuilder() *PagesBuilder {
 
 // Reset starts a frame whose first page is first. The frame before it is gone.
 func (b *PagesBuilder) Reset(first lazymig.PageNumber) {
-	b.first, b.kinds, b.digests, b.data = first, b.kinds[:0], b.digests[:0], 0
+	b.first, b.kinds, b.digests, b.data, b.encoding = first, b.kinds[:0], b.digests[:0], 0, EncodingRaw
 }
 
 // Count returns the number of pages so far; a frame takes MaxPages.
@@ -79,11 +80,20 @@ func (b *PagesBuilder) AddRef(digest *[32]byte) {
 	b.digests = append(b.digests, digest[:]...)
 }
 
+// Data returns all data pages so far.
+func (b *PagesBuilder) Data() []byte { return b.buf[dataOffset:b.dataEnd()] }
+
+// Pack puts encoded data, which is shorter, in the place of Data. No page can be
+// added behind it.
+func (b *PagesBuilder) Pack(e Encoding, packed []byte) {
+	b.encoding, b.data = e, copy(b.Data(), packed)
+}
+
 // Frame returns the finished frame with its header. It aliases the buffer and
 // is good until the next Reset. At least one page must have been added.
 func (b *PagesBuilder) Frame() []byte {
 	at := dataOffset - headerSize - pagesFixed - len(b.kinds) - len(b.digests)
-	head := appendPagesHead(b.buf[at:at], b.first, b.kinds, len(b.digests), b.data)
+	head := appendPagesHead(b.buf[at:at], b.first, b.encoding, b.kinds, len(b.digests), b.data)
 	copy(b.buf[at+len(head):dataOffset], b.digests)
 	return b.buf[at:b.dataEnd()]
 }

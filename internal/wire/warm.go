@@ -22,7 +22,7 @@ func (f Warm) Length() int { return headerSize + warmFixed + len(f.Digests) + le
 func (f Warm) Append(b []byte) []byte {
 	b = appendHeader(b, TypeWarm, f.Length()-headerSize)
 	b = appendU16(b, uint16(f.Count()))
-	b = append(b, encodingRaw, 0, 0, 0, 0, 0)
+	b = append(b, byte(EncodingRaw), 0, 0, 0, 0, 0)
 	return append(append(b, f.Digests...), f.Data...)
 }
 
@@ -30,7 +30,7 @@ func (f Warm) Append(b []byte) []byte {
 func ParseWarm(payload []byte) (Warm, error) {
 	d := decoder{rest: payload}
 	n := int(d.u16())
-	if e := d.u8(); e != encodingRaw {
+	if e := Encoding(d.u8()); e != EncodingRaw {
 		d.fail("encoding %d is unknown", e)
 	}
 	d.zero(5)

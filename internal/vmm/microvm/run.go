@@ -134,7 +134,7 @@ func handOver(path string, memory []byte, accel Accel) (Accel, error) {
 }
 
 func register(handle *uffd.Handle, path string, memory []byte) error {
-	if _, err := handle.Handshake(uffd.FeatureEventRemove | uffd.FeatureMissingShmem); err != nil {
+	if _, err := handle.Handshake(uffd.FeatureEventRemove | uffd.FeatureMissingShmem | uffd.FeatureThreadID); err != nil {
 		return err
 	}
 	start, size := address(memory), uint64(len(memory))

@@ -79,7 +79,7 @@ func readPolicy(path string) (string, error) {
 }
 
 // needed are the features of userfaultfd without which guests are not moved.
-const needed = uffd.FeatureEventRemove | uffd.FeatureMissingShmem
+const needed = uffd.FeatureEventRemove | uffd.FeatureMissingShmem | uffd.FeatureThreadID
 
 func checkUserfaultfd() vmm.Check {
 	const name = "userfaultfd"
@@ -88,7 +88,7 @@ func checkUserfaultfd() vmm.Check {
 	case err != nil:
 		return refused(name, "run lazymig as root on a kernel with CONFIG_USERFAULTFD", "%v", err)
 	case has&needed != needed:
-		return refused(name, "use Linux 4.11 or newer", "this kernel's userfaultfd lacks %v", needed&^has)
+		return refused(name, "use Linux 4.14 or newer", "this kernel's userfaultfd lacks %v", needed&^has)
 	case has&uffd.FeaturePoison == 0:
 		return warned(name, "use Linux 6.6 or newer on this host", "this kernel cannot mark pages as lost: a page that the source's hardware has lost would stop the migration")
 	}
