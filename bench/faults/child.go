@@ -10,16 +10,22 @@ import (
 	"github.com/lazymig/lazymig/bench/worker"
 )
 
+// Roles of processes that other measurements have, too.
+const (
+	// RoleFloor answers each fault with a page of its own. Its job has a Socket.
+	RoleFloor = "floor"
+	// RoleBusy computes on every core. Its job is empty.
+	RoleBusy = "busy"
+)
+
 // Roles of the processes of a measurement.
 const (
 	roleTouch     = "touch"
-	roleFloor     = "floor"
 	roleZero      = "zero"
 	roleEngine    = "engine"
 	roleMemory    = "memory"
 	rolePages     = "pages"
 	roleRoundTrip = "round-trip"
-	roleBusy      = "busy"
 )
 
 // Ready is the first line of a worker that serves something.
@@ -55,8 +61,8 @@ type Job struct {
 // processes that call it.
 func Child(role string, in io.Reader, out io.Writer) error {
 	work, ok := map[string]func(context.Context, Job, io.Writer) error{
-		roleTouch: touch, roleFloor: serveFloor, roleZero: serveZero, roleEngine: serveEngine, roleMemory: serveMemory,
-		rolePages: servePages, roleRoundTrip: roundTrips, roleBusy: beBusy,
+		roleTouch: touch, RoleFloor: serveFloor, roleZero: serveZero, roleEngine: serveEngine, roleMemory: serveMemory,
+		rolePages: servePages, roleRoundTrip: roundTrips, RoleBusy: beBusy,
 	}[role]
 	if !ok {
 		return fmt.Errorf("%q is no role of a measurement of faults", role)

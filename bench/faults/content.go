@@ -8,8 +8,8 @@ import (
 	"os"
 )
 
-// pattern is the first word of a page, never 0; the rest is noise.
-func pattern(page uint64) uint64 { return (page+1)*0x9e3779b97f4a7c15 | 1 }
+// Pattern is the first word of a page, never 0; the rest is noise.
+func Pattern(page uint64) uint64 { return (page+1)*0x9e3779b97f4a7c15 | 1 }
 
 // writeMemory makes the file that the pages come from, on tmpfs: no disk is
 // measured. Noise does not compress and has no zero pages.
@@ -25,7 +25,7 @@ func writeMemory(path string, pages int) error {
 		part := buffer[:min(chunk, pages-p)*pageBytes]
 		_, _ = noise.Read(part) // never fails
 		for i := range len(part) / pageBytes {
-			binary.LittleEndian.PutUint64(part[i*pageBytes:], pattern(uint64(p+i)))
+			binary.LittleEndian.PutUint64(part[i*pageBytes:], Pattern(uint64(p+i)))
 		}
 		_, err = file.Write(part)
 	}

@@ -26,7 +26,7 @@ func serveFloor(ctx context.Context, job Job, out io.Writer) error {
 		page := make([]byte, pageBytes)
 		region := l.vmm.Regions[0]
 		return func(address uint64) (int, error) {
-			binary.LittleEndian.PutUint64(page, pattern((address-region.Address)/pageBytes))
+			binary.LittleEndian.PutUint64(page, Pattern((address-region.Address)/pageBytes))
 			return l.vmm.Handle.Copy(address, page)
 		}
 	})

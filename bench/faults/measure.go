@@ -44,7 +44,7 @@ func (r *runner) measure(ctx context.Context, c Case, repeat int) (Measured, err
 		return Measured{}, fmt.Errorf("%w in %d touches", errNoFault, result.Present)
 	}
 	slices.Sort(result.Samples)
-	m := Measured{Case: c, Repeat: repeat, Summary: summarize(result.Samples, result.Took), BulkBytesPerSecond: bulk}
+	m := Measured{Case: c, Repeat: repeat, Summary: Summarize(result.Samples, result.Took), BulkBytesPerSecond: bulk}
 	p := r.results[c]
 	if p == nil {
 		p = &pool{}
@@ -59,7 +59,7 @@ func (r *runner) measure(ctx context.Context, c Case, repeat int) (Measured, err
 
 func (s *stage) measure(c Case, repeat int) (touched, float64, error) {
 	if c.Load == Busy {
-		if _, err := s.serve(roleBusy, Job{}); err != nil {
+		if _, err := s.serve(RoleBusy, Job{}); err != nil {
 			return touched{}, 0, err
 		}
 	}
@@ -98,7 +98,7 @@ func (s *stage) handler(h Handler, socket string) (*worker.Worker, error) {
 	job := Job{Socket: socket}
 	switch h {
 	case Floor:
-		return s.ready(roleFloor, job)
+		return s.ready(RoleFloor, job)
 	case Zero:
 		return s.ready(roleZero, job)
 	case Lazymig, LazymigBulk, LazymigCached:

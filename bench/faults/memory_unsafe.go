@@ -12,8 +12,8 @@ import (
 	"github.com/lazymig/lazymig/uffd"
 )
 
-// mapMemory maps memory without a page in it.
-func mapMemory(kind Memory, pages int) ([]byte, error) {
+// MapMemory maps memory without a page in it.
+func MapMemory(kind Memory, pages int) ([]byte, error) {
 	length := pages * pageBytes
 	file, flags := -1, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS
 	if kind == Shared {
@@ -37,9 +37,9 @@ func mapMemory(kind Memory, pages int) ([]byte, error) {
 	return memory, nil
 }
 
-// handOver registers the memory and gives it to the handler, as a VMM does
+// HandOver registers the memory and gives it to the handler, as a VMM does
 // that restores a snapshot.
-func handOver(memory []byte, socket string) (*uffd.Handle, error) {
+func HandOver(memory []byte, socket string) (*uffd.Handle, error) {
 	handle, err := uffd.Open()
 	if err != nil {
 		return nil, err

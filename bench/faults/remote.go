@@ -117,7 +117,7 @@ func servePages(ctx context.Context, job Job, out io.Writer) error {
 		return err
 	}
 	defer file.Close()
-	server, err := plainpages.Serve(file)
+	server, err := plainpages.Serve(file, plainpages.Loopback)
 	if err != nil {
 		return err
 	}

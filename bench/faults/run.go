@@ -177,7 +177,7 @@ func (r *runner) report(took time.Duration) Report {
 		}
 		slices.Sort(p.samples)
 		out.Results = append(out.Results, Result{
-			Case: c, Summary: summarize(p.samples, p.took), P50Range: spread(p.medians), Curve: curve(p.samples),
+			Case: c, Summary: Summarize(p.samples, p.took), P50Range: spread(p.medians), Curve: curve(p.samples),
 			BulkBytesPerSecond: p.bulk / float64(len(p.medians)),
 		})
 	}

@@ -19,9 +19,9 @@ type Summary struct {
 	PerSecond float64 `json:"per_second"`
 }
 
-// summarize describes samples, sorted, that all threads together took in the
+// Summarize describes samples, sorted, that all threads together took in the
 // given time.
-func summarize(samples []time.Duration, took time.Duration) Summary {
+func Summarize(samples []time.Duration, took time.Duration) Summary {
 	if len(samples) == 0 {
 		return Summary{}
 	}

@@ -47,15 +47,15 @@ func TestQuantile(t *testing.T) {
 }
 
 func TestSummarize(t *testing.T) {
-	got := summarize(upTo(2000), 4*time.Second)
+	got := Summarize(upTo(2000), 4*time.Second)
 	want := Summary{Count: 2000, P50: 1000, P90: 1800, P99: 1980, P999: 1998, Max: 2000, PerSecond: 500}
 	if got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
-	if got := summarize(upTo(999), time.Second); got.P999 != 0 {
+	if got := Summarize(upTo(999), time.Second); got.P999 != 0 {
 		t.Errorf("999 faults have a p99.9 of %g", got.P999)
 	}
-	if got := summarize(nil, 0); got != (Summary{}) {
+	if got := Summarize(nil, 0); got != (Summary{}) {
 		t.Errorf("nothing is %+v", got)
 	}
 }

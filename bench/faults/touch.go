@@ -41,7 +41,7 @@ type touched struct {
 
 // check compares the first word of a page.
 func (t *touched) check(page []byte, number uint64, zeros bool) {
-	want := pattern(number)
+	want := Pattern(number)
 	if zeros {
 		want = 0
 	}
@@ -54,11 +54,11 @@ func (t *touched) check(page []byte, number uint64, zeros bool) {
 // random order.
 func touch(ctx context.Context, job Job, out io.Writer) error {
 	j := job.Touch
-	memory, err := mapMemory(j.Memory, j.Pages)
+	memory, err := MapMemory(j.Memory, j.Pages)
 	if err != nil {
 		return err
 	}
-	handle, err := handOver(memory, job.Socket)
+	handle, err := HandOver(memory, job.Socket)
 	if err != nil {
 		return err
 	}
@@ -98,14 +98,14 @@ func (t *touched) run(memory []byte, order []int, thread int, j touchJob, start 
 	runtime.LockOSThread()
 	for i := thread; i < len(order) && len(t.Samples) < cap(t.Samples); i += j.Threads {
 		page := memory[order[i]*pageBytes:][:pageBytes]
-		before := threadFaults()
+		before := ThreadFaults()
 		begin := time.Now()
 		if begin.Sub(start) >= j.Budget {
 			return
 		}
 		t.check(page, uint64(order[i]), j.Zeros)
 		end := time.Now()
-		if threadFaults() == before {
+		if ThreadFaults() == before {
 			t.Present++
 			continue
 		}
@@ -114,7 +114,8 @@ func (t *touched) run(memory []byte, order []int, thread int, j touchJob, start 
 	}
 }
 
-func threadFaults() int64 {
+// ThreadFaults counts the faults of the calling thread so far.
+func ThreadFaults() int64 {
 	var u unix.Rusage
 	if unix.Getrusage(unix.RUSAGE_THREAD, &u) != nil {
 		return 0

@@ -11,7 +11,7 @@ func TestReadAt(t *testing.T) {
 	for i := range file {
 		file[i] = byte(i*7 + i/pageBytes)
 	}
-	s, err := Serve(bytes.NewReader(file))
+	s, err := Serve(bytes.NewReader(file), Loopback)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,18 +31,21 @@ type Server struct {
 	wait    sync.WaitGroup // the accept loops and the clients
 }
 
-// Serve listens on loopback, over QUIC and over TCP.
-func Serve(pages io.ReaderAt) (*Server, error) {
+// Loopback is the address of this host for itself.
+const Loopback = "127.0.0.1"
+
+// Serve listens at an address of this host, over QUIC and over TCP.
+func Serve(pages io.ReaderAt, host string) (*Server, error) {
 	cert, err := selfsigned.Certificate(serverName)
 	if err != nil {
 		return nil, err
 	}
 	config := &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{serverName}, MinVersion: tls.VersionTLS13}
 	s := &Server{pages: pages}
-	if s.quic, err = quic.ListenAddr("127.0.0.1:0", config, quicConfig()); err != nil {
+	if s.quic, err = quic.ListenAddr(net.JoinHostPort(host, "0"), config, quicConfig()); err != nil {
 		return nil, fmt.Errorf("listen for QUIC: %w", err)
 	}
-	if s.tcp, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+	if s.tcp, err = net.Listen("tcp", net.JoinHostPort(host, "0")); err != nil {
 		return nil, errors.Join(fmt.Errorf("listen for TCP: %w", err), s.quic.Close())
 	}
 	s.address = Address{QUIC: s.quic.Addr().String(), TCP: s.tcp.Addr().String(), Certificate: cert.Certificate[0]}

@@ -137,7 +137,10 @@ func start(ctx context.Context, command func(context.Context, string, ...string)
 		return nil, fmt.Errorf("describe the %s's job: %w", role, err)
 	}
 	c := &child{role: role, cmd: command(ctx, self)}
-	c.cmd.Env = append(os.Environ(), childVariable+"="+role)
+	if c.cmd.Env == nil {
+		c.cmd.Env = os.Environ()
+	}
+	c.cmd.Env = append(c.cmd.Env, childVariable+"="+role)
 	c.cmd.Stdin = strings.NewReader(string(input))
 	c.cmd.Stderr = &c.stderr
 	out, err := c.cmd.StdoutPipe()

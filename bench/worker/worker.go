@@ -83,6 +83,14 @@ func (w *Worker) said(ended error) string {
 	return ": " + text
 }
 
+// Dismiss tells the worker to end. What it says then can still be read.
+func (w *Worker) Dismiss() error {
+	if err := w.stdin.Close(); err != nil {
+		return fmt.Errorf("dismiss the %s: %w", w.name, err)
+	}
+	return nil
+}
+
 // Close tells the worker to end, kills it if it does not, and waits. It is
 // safe to call again.
 func (w *Worker) Close() error {

@@ -35,6 +35,7 @@ type faultSession struct {
 	remarks int
 	last    string
 	past    struct{ sent, received uint64 } // over feeds that have ended
+	bulk    int                             // connections of the last one
 }
 
 // errAbandoned is why VMMs are killed that nobody wants to serve any longer.
@@ -65,7 +66,7 @@ func (f *faultSession) run() Served {
 		PagesZero: r.PagesZero, PagesCache: r.PagesCache, PagesDemand: r.PagesDemand, PagesBulk: r.PagesBulk,
 		PagesDiscarded: r.PagesDiscarded, PagesPoisoned: r.PagesPoisoned,
 		BytesSent: f.past.sent, BytesReceived: f.past.received, BytesRaw: r.BytesRaw,
-		DigestMismatches: r.DigestMismatches, Reconnects: r.Reconnects, FaultUS: r.FaultUS,
+		DigestMismatches: r.DigestMismatches, Reconnects: r.Reconnects, BulkConnections: f.bulk, FaultUS: r.FaultUS,
 	}
 	if err != nil {
 		served.Reason = err.Error()
@@ -222,6 +223,7 @@ func (f *faultSession) feed(ctx context.Context, open openFeed, in *installer) e
 		f.mu.Lock()
 		f.past.sent += from.sent()
 		f.past.received += from.received()
+		f.bulk = from.connections
 		f.mu.Unlock()
 		switch {
 		case ctx.Err() != nil:

@@ -23,6 +23,8 @@ type feed struct {
 	close func()
 	// sent and received are the bytes on the network so far.
 	sent, received func() uint64
+	// connections is how many carry the background: none for a file.
+	connections int
 }
 
 // openFeed makes feeds for one VMM, again after one has ended. It tries until
@@ -137,7 +139,7 @@ func (m *remoteMemory) open(ctx context.Context, dialer *quictransport.Redialer,
 			link.Close(wire.CodeDone, "done")
 			f.stop()
 		},
-		sent: link.BytesSent, received: link.BytesReceived,
+		sent: link.BytesSent, received: link.BytesReceived, connections: len(link.Bulk()),
 	}, nil
 }
 

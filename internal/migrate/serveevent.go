@@ -43,8 +43,8 @@ const (
 	ServeKilled ServeOutcome = "killed"
 )
 
-// Served says how one VMM or client was served. Of a client only the bytes and
-// the time are known. The names of the fields are stable.
+// Served says how one VMM or client was served. Of a client only the bytes, the
+// time and the connections are known. The names of the fields are stable.
 type Served struct {
 	Outcome ServeOutcome `json:"outcome,omitempty"`
 	// Reason says why it was killed.
@@ -62,7 +62,9 @@ type Served struct {
 	BytesRaw         uint64  `json:"bytes_raw"`
 	DigestMismatches uint64  `json:"digest_mismatches"`
 	Reconnects       uint64  `json:"reconnects"`
-	FaultUS          Faults  `json:"fault_us"`
+	// BulkConnections is how many carried the background, at the end.
+	BulkConnections int    `json:"bulk_connections,omitempty"`
+	FaultUS         Faults `json:"fault_us"`
 }
 
 // ServeReport is what ServeMemory and ServeFaults say at their end.

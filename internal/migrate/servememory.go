@@ -209,7 +209,7 @@ func (m *memoryServer) serveClient(link *quictransport.Link) {
 	m.leave(link)
 	client.Event, client.Message = EventDetached, link.Err().Error()
 	client.Served = &Served{
-		TotalMS: milliseconds(time.Since(start)), BytesSent: link.BytesSent(), BytesReceived: link.BytesReceived(),
+		TotalMS: milliseconds(time.Since(start)), BytesSent: link.BytesSent(), BytesReceived: link.BytesReceived(), BulkConnections: len(link.Bulk()),
 	}
 	m.report(client)
 }
