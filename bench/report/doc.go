@@ -4,6 +4,7 @@
 // passed over. It knows
 //
 //	{"event":"report","report":{"kind":"faults",…}}   of bench/faults
+//	{"event":"report","report":{"kind":"paths",…}}    of bench/paths
 //	{"kind":"migration",…}                            of bench migrate, see migrations.Record
 //	{"event":"chart","chart":{…}}                     see Chart
 //

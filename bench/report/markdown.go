@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/lazymig/lazymig/bench/faults"
+	"github.com/lazymig/lazymig/bench/machine"
 	"github.com/lazymig/lazymig/bench/migrations"
 )
 
@@ -23,6 +24,11 @@ transport on top; many threads ask for several pages at once, and may undercut i
 func (s Set) Markdown(to io.Writer, picture func(name string) string) error {
 	for i, r := range s.Faults {
 		if err := writeFaults(to, r, faultFigures(r, i), picture); err != nil {
+			return err
+		}
+	}
+	for _, r := range s.Paths {
+		if err := writePaths(to, r); err != nil {
 			return err
 		}
 	}
@@ -107,16 +113,18 @@ func writeMigrations(to io.Writer, all []migrations.Record, picture func(string)
 }
 
 // Origin says where the figures come from.
-func Origin(r faults.Report) string {
+func Origin(r faults.Report) string { return origin(r.Quick, r.Repeats, r.Seconds, r.Machine) }
+
+func origin(quick bool, repeats int, seconds float64, on machine.Info) string {
 	length := "Full run"
-	if r.Quick {
+	if quick {
 		length = "Quick run"
 	}
 	rounds := "once"
-	if r.Repeats > 1 {
-		rounds = fmt.Sprintf("%d rounds, interleaved", r.Repeats)
+	if repeats > 1 {
+		rounds = fmt.Sprintf("%d rounds, interleaved", repeats)
 	}
-	return fmt.Sprintf("%s of %.0f s (%s) on %s.", length, r.Seconds, rounds, r.Machine)
+	return fmt.Sprintf("%s of %.0f s (%s) on %s.", length, seconds, rounds, on)
 }
 
 // background says what lazymig's background did while faults were measured.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/lazymig/lazymig/bench/faults"
 	"github.com/lazymig/lazymig/bench/migrations"
+	"github.com/lazymig/lazymig/bench/paths"
 )
 
 // maxLine bounds a line of a file: a report with all its distributions is
@@ -22,6 +23,7 @@ var ErrNothing = errors.New("no report and no chart in it")
 // Set is what is reported together.
 type Set struct {
 	Faults     []faults.Report
+	Paths      []paths.Report
 	Migrations []migrations.Record
 	Charts     []Chart
 }
@@ -97,13 +99,22 @@ func (s *Set) add(text []byte) (bool, error) {
 	if err := json.Unmarshal(l.Report, &kind); err != nil {
 		return false, fmt.Errorf("read a report: %w", err)
 	}
-	if kind.Kind != faults.ReportKind {
+	switch kind.Kind {
+	case faults.ReportKind:
+		return true, addReport(&s.Faults, l.Report)
+	case paths.ReportKind:
+		return true, addReport(&s.Paths, l.Report)
+	default:
 		return false, nil
 	}
-	var r faults.Report
-	if err := json.Unmarshal(l.Report, &r); err != nil {
-		return false, fmt.Errorf("read a report of faults: %w", err)
+}
+
+// addReport decodes a report into a list of its kind.
+func addReport[R any](to *[]R, text []byte) error {
+	var r R
+	if err := json.Unmarshal(text, &r); err != nil {
+		return fmt.Errorf("read a report: %w", err)
 	}
-	s.Faults = append(s.Faults, r)
-	return true, nil
+	*to = append(*to, r)
+	return nil
 }

@@ -17,7 +17,7 @@ func (a *app) bench() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE:    func(command *cobra.Command, _ []string) error { return command.Help() },
 	}
-	command.AddCommand(a.benchFaults(), a.benchMigrate(), a.benchPrefetch(), a.benchReport(), a.benchChild(), a.benchHost())
+	command.AddCommand(a.benchFaults(), a.benchPaths(), a.benchMigrate(), a.benchPrefetch(), a.benchReport(), a.benchChild(), a.benchHost())
 	return command
 }
 

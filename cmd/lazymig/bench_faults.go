@@ -9,6 +9,7 @@ import (
 	"os/exec"
 
 	measure "github.com/lazymig/lazymig/bench/faults"
+	"github.com/lazymig/lazymig/bench/paths"
 	"github.com/lazymig/lazymig/bench/report"
 	"github.com/spf13/cobra"
 )
@@ -16,6 +17,9 @@ import (
 // serialHandlerName is the program of bench/peers/serialhandler, as make bench
 // builds it.
 const serialHandlerName = "lazymig-bench-serial"
+
+// noSerial says why there is none.
+const noSerial = serialHandlerName + " is not beside lazymig: make bench builds it, with a C compiler"
 
 // benchFaultsFlags are the flags of bench faults.
 type benchFaultsFlags struct {
@@ -58,7 +62,7 @@ func (a *app) runBenchFaults(f *benchFaultsFlags) error {
 		SerialHandler: f.serial, Command: benchChild,
 	}
 	if f.serial == "" {
-		cfg.SerialHandler, cfg.NoSerial = beside(serialHandlerName), serialHandlerName+" is not beside lazymig: make bench builds it, with a C compiler"
+		cfg.SerialHandler, cfg.NoSerial = beside(serialHandlerName), noSerial
 	} else if _, err := os.Stat(f.serial); err != nil {
 		return usage("", "invalid --serial-handler: %w", err)
 	}
@@ -135,7 +139,7 @@ func (a *app) benchChild() *cobra.Command {
 		Use: "child ROLE", Hidden: true, Args: cobra.ExactArgs(1),
 		Short: "Be a part of a measurement",
 		RunE: func(_ *cobra.Command, args []string) error {
-			if err := measure.Child(args[0], os.Stdin, a.out); err != nil {
+			if err := paths.Child(args[0], os.Stdin, a.out); err != nil {
 				return failed(exitFailed, err, "")
 			}
 			return nil
