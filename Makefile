@@ -45,7 +45,7 @@ OTHERS  = $$($(GO) list ./... | grep -v -e '/cmd/' -e '/bench')
 
 .NOTPARALLEL:
 .PHONY: build demo demo-text man completions install uninstall deb test check fuzz deps tools e2e-full \
-	bench bench-full bench-faults bench-migrate bench-metal bench-metal-hosts bench-cache bench-tools bench-compare clean
+	bench bench-full bench-faults bench-paths bench-migrate bench-metal bench-metal-hosts bench-cache bench-tools bench-compare clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o '$(OUT)/bin/lazymig' ./cmd/lazymig
@@ -140,17 +140,18 @@ fuzz:
 BENCH_OUT ?= $(OUT)/build/bench
 MOVES      = '$(OUT)/bin/lazymig' bench migrate --out
 
-## bench: measures lazymig beside what one would use instead, in two minutes, and reports. Nothing is judged. Needs root.
+## bench: measures lazymig beside what one would use instead, in three minutes, and reports. Nothing is judged. Needs root.
 bench: build bench-tools
 	mkdir -p '$(BENCH_OUT)'
 	rm -f '$(BENCH_OUT)'/*-quick.jsonl
 	'$(OUT)/bin/lazymig' bench faults --quick --json > '$(BENCH_OUT)/faults-quick.jsonl'
+	'$(OUT)/bin/lazymig' bench paths --quick --json > '$(BENCH_OUT)/paths-quick.jsonl'
 	$(MOVES) '$(BENCH_OUT)/migrations-quick.jsonl' --quick
 	'$(OUT)/bin/lazymig' bench report '$(BENCH_OUT)'/*-quick.jsonl --out '$(BENCH_OUT)/quick'
 	@echo 'see $(BENCH_OUT)/quick/report.md'
 
 ## bench-full: the same with all settings, in two hours, for a machine that does nothing else. Needs root; goes on where it was stopped.
-bench-full: bench-faults bench-migrate
+bench-full: bench-faults bench-paths bench-migrate
 	'$(OUT)/bin/lazymig' bench report '$(BENCH_OUT)'/*-full.jsonl --out '$(BENCH_OUT)/full'
 	@echo 'see $(BENCH_OUT)/full/report.md'
 
@@ -160,6 +161,12 @@ bench-faults: build bench-tools
 	test -s '$(BENCH_OUT)/faults-full.jsonl' || { \
 		'$(OUT)/bin/lazymig' bench faults --json > '$(BENCH_OUT)/faults-full.new' && \
 		mv '$(BENCH_OUT)/faults-full.new' '$(BENCH_OUT)/faults-full.jsonl'; }
+
+bench-paths: build bench-tools
+	mkdir -p '$(BENCH_OUT)'
+	test -s '$(BENCH_OUT)/paths-full.jsonl' || { \
+		'$(OUT)/bin/lazymig' bench paths --json > '$(BENCH_OUT)/paths-full.new' && \
+		mv '$(BENCH_OUT)/paths-full.new' '$(BENCH_OUT)/paths-full.jsonl'; }
 
 bench-migrate: build
 	mkdir -p '$(BENCH_OUT)'

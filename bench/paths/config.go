@@ -26,8 +26,8 @@ type Config struct {
 	Quick bool
 	// Rounds is how often everything is measured. 0: 1 if Quick, else 3.
 	Rounds int
-	// Only, if set, says whether a case is measured.
-	Only func(Case) bool
+	// Cases are measured. Empty: those of Plan.
+	Cases []Case
 	// SerialHandler is the path of the program of bench/peers/serialhandler.
 	// Empty: NoSerial says why there is none.
 	SerialHandler, NoSerial string
@@ -49,6 +49,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Rounds < 0 || c.Rounds > maxRounds {
 		return c, fmt.Errorf("%w: %d rounds, want 1 to %d", ErrConfig, c.Rounds, maxRounds)
+	}
+	if len(c.Cases) == 0 {
+		c.Cases = Plan(c.Quick)
 	}
 	if c.Rounds == 0 {
 		c.Rounds = fullRounds

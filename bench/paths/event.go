@@ -122,12 +122,13 @@ type Stat struct {
 type Goal struct {
 	Group string `json:"group"`
 	What  string `json:"what"`
-	Unit  string `json:"unit,omitempty"`
 	Value Stat   `json:"value"`
 	// Limit is left out for a figure that is only told.
 	Limit *Stat `json:"limit,omitempty"`
 	// AtLeast: Value should not be below Limit. Else it should not be above.
 	AtLeast bool `json:"at_least,omitempty"`
+	// LimitIs says how Limit comes about, if it is not the same always.
+	LimitIs string `json:"limit_is,omitempty"`
 	// Met compares the medians. A Value without a round is never met.
 	Met bool `json:"met,omitempty"`
 }

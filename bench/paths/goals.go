@@ -43,22 +43,30 @@ func share(c Case, f Figure) expression {
 	return over(of(c, f), constant(float64(c.Link.RateBits)/8/100))
 }
 
-// goal is a figure and its limit; nil: it is only told.
+// goal is a figure and its limit; nil: it is only told. limitIs says how a
+// limit comes about that is not the same always.
 type goal struct {
-	group, what, unit string
-	value, limit      expression
-	atLeast           bool
+	group, what  string
+	value, limit expression
+	atLeast      bool
+	limitIs      string
 }
 
 // The groups of goals, in their order.
 const (
-	groupIdle   = "remote fault, idle link"
-	groupBusy   = "remote fault, background on a full link"
-	groupCores  = "remote fault, busy cores"
-	groupDrain  = "drain"
-	groupStarve = "background beside threads at full speed"
-	groupSerial = "whole memory at random, 25 ms"
-	groupMany   = "16 threads at once"
+	groupIdle   = "Remote fault, 1 thread, idle link"
+	groupBusy   = "Remote fault, 1 thread, background on a full link"
+	groupCores  = "Remote fault, 1 thread, busy cores"
+	groupDrain  = "Drain, nobody touches memory"
+	groupStarve = "Background beside 4 threads at full speed, 1 Gbit/s"
+	groupSerial = "All memory read at random, 1 thread, 1 Gbit/s, 25 ms"
+	groupMany   = "16 threads at once, 1 Gbit/s, no background"
+)
+
+// How limits come about.
+const (
+	floorAndTrip = "floor + 1.25 × plain QUIC round trip"
+	idleAndMore  = "that of the idle link + 1.5 ms"
 )
 
 // goals returns everything that is set beside a limit.
@@ -68,56 +76,74 @@ func goals() []goal {
 	return append(all, sharedGoals()...)
 }
 
+// told is a figure without a limit.
+func told(group, what string, value expression) goal {
+	return goal{group: group, what: what, value: value}
+}
+
+// most is a figure that should not be above n, and least one not below.
+func most(group, what string, value expression, n float64) goal {
+	return goal{group: group, what: what, value: value, limit: constant(n)}
+}
+
+func least(group, what string, value expression, n float64) goal {
+	return goal{group: group, what: what, value: value, limit: constant(n), atLeast: true}
+}
+
 // faultGoals are about how long one thread waits.
 func faultGoals() []goal {
-	idle, trip, floor := on(lan, OnDemand, 1), on(lan, RoundTrip, 1), on(lan, Floor, 1)
-	beside := on(lan, Beside, 1)
+	idle, trip, floor, beside := on(lan, OnDemand, 1), on(lan, RoundTrip, 1), on(lan, Floor, 1), on(lan, Beside, 1)
+	distant, distantTrip := on(near, OnDemand, 1), on(near, RoundTrip, 1)
+	cores := plus(of(floor.busy(), P50), 1.25, of(trip.busy(), P50))
 	return []goal{
-		{groupIdle, "p50; limit: floor + 1.25 × plain QUIC round trip", "µs", of(idle, P50), plus(of(floor, P50), 1.25, of(trip, P50)), false},
-		{groupIdle, "p99 over p50", "×", over(of(idle, P99), of(idle, P50)), constant(3), false},
-		{groupIdle, "p99.9", "µs", of(idle, P999), nil, false},
-		{groupIdle, "max", "µs", of(idle, Max), nil, false},
-		{groupIdle, "1 ms: p50; limit: floor + 1.25 × round trip", "µs", of(on(near, OnDemand, 1), P50), plus(of(floor, P50), 1.25, of(on(near, RoundTrip, 1), P50)), false},
-		{groupBusy, "p50; limit: that of the idle link + 1.5 ms", "µs", of(beside, P50), plus(of(idle, P50), 1, constant(1500)), false},
-		{groupBusy, "p99", "µs", of(beside, P99), constant(5000), false},
-		{groupBusy, "p99.9", "µs", of(beside, P999), constant(20000), false},
-		{groupBusy, "max", "µs", of(beside, Max), nil, false},
-		{groupBusy, "guest memory, of the link meanwhile", "%", share(beside, Rate), constant(90), true},
-		{groupBusy, "with headers, of the link meanwhile", "%", share(beside, WireRate), nil, false},
-		{groupCores, "p50 over the floor's", "×", over(of(idle.busy(), P50), of(floor.busy(), P50)), constant(2), false},
-		{groupCores, "p99 over the floor's", "×", over(of(idle.busy(), P99), of(floor.busy(), P99)), constant(2), false},
-		{groupCores, "p50 over floor + 1.25 × round trip", "×", over(of(idle.busy(), P50), plus(of(floor.busy(), P50), 1.25, of(trip.busy(), P50))), nil, false},
+		{groupIdle, "1 Gbit/s: p50, µs", of(idle, P50), plus(of(floor, P50), 1.25, of(trip, P50)), false, floorAndTrip},
+		most(groupIdle, "1 Gbit/s: p99 ÷ p50", over(of(idle, P99), of(idle, P50)), 3),
+		told(groupIdle, "1 Gbit/s: p99.9, µs", of(idle, P999)),
+		told(groupIdle, "1 Gbit/s: max, µs", of(idle, Max)),
+		{groupIdle, "1 Gbit/s, 1 ms: p50, µs", of(distant, P50), plus(of(floor, P50), 1.25, of(distantTrip, P50)), false, floorAndTrip},
+		most(groupIdle, "1 Gbit/s, 1 ms: p99 ÷ p50", over(of(distant, P99), of(distant, P50)), 3),
+		{groupBusy, "p50, µs", of(beside, P50), plus(of(idle, P50), 1, constant(1500)), false, idleAndMore},
+		most(groupBusy, "p99, µs", of(beside, P99), 5000),
+		most(groupBusy, "p99.9, µs", of(beside, P999), 20000),
+		told(groupBusy, "max, µs", of(beside, Max)),
+		least(groupBusy, "guest memory ÷ link meanwhile, %", share(beside, Rate), 90),
+		told(groupBusy, "with headers ÷ link meanwhile, %", share(beside, WireRate)),
+		most(groupCores, "p50 ÷ floor's", over(of(idle.busy(), P50), of(floor.busy(), P50)), 2),
+		most(groupCores, "p99 ÷ floor's", over(of(idle.busy(), P99), of(floor.busy(), P99)), 2),
+		told(groupCores, "p50 ÷ (floor + 1.25 × round trip)", over(of(idle.busy(), P50), cores)),
 	}
 }
 
 // drainGoals are about the background alone.
 func drainGoals() []goal {
 	drain, raw := on(lan, Drain, 1), on(lan, RawQUIC, 1)
-	lost := on(lossy, Drain, 1)
+	slow, lost := on(slow25, Drain, 1), on(lossy, Drain, 1)
 	return []goal{
-		{groupDrain, "1 Gbit/s: guest memory, of the link", "%", share(drain, Rate), constant(90), true},
-		{groupDrain, "1 Gbit/s: the same from hand-off to last page", "%", share(drain, WholeRate), nil, true},
-		{groupDrain, "1 Gbit/s: plain QUIC, of the link", "%", share(raw, Rate), nil, true},
-		{groupDrain, "1 Gbit/s: CPU over plain QUIC's", "×", over(of(drain, CPU), of(raw, CPU)), constant(1.5), false},
-		{groupDrain, "1 Gbit/s: ordinary memory, of the link", "%", share(drain.ordinary(), Rate), nil, true},
-		{groupDrain, "100 Mbit/s, 25 ms: of the link", "%", share(on(slow25, Drain, 1), Rate), constant(85), true},
-		{groupDrain, "100 Mbit/s, 100 ms: of the link", "%", share(on(slow99, Drain, 1), Rate), constant(75), true},
-		{groupDrain, "25 ms, 1 % loss: over TCP Reno's", "×", over(of(lost, Rate), of(on(lossy, Reno, 1), Rate)), constant(0.8), true},
+		least(groupDrain, "1 Gbit/s: ÷ link, %", share(drain, Rate), 90),
+		told(groupDrain, "1 Gbit/s: whole ÷ link, %", share(drain, WholeRate)),
+		told(groupDrain, "1 Gbit/s: plain QUIC ÷ link, %", share(raw, Rate)),
+		most(groupDrain, "1 Gbit/s: CPU ÷ plain QUIC's", over(of(drain, CPU), of(raw, CPU)), 1.5),
+		told(groupDrain, "1 Gbit/s: ordinary memory ÷ link, %", share(drain.ordinary(), Rate)),
+		least(groupDrain, "100 Mbit/s, 25 ms: ÷ link, %", share(slow, Rate), 85),
+		told(groupDrain, "100 Mbit/s, 25 ms: CPU ÷ plain QUIC", over(of(slow, CPU), of(on(slow25, RawQUIC, 1), CPU))),
+		least(groupDrain, "100 Mbit/s, 100 ms: ÷ link, %", share(on(slow99, Drain, 1), Rate), 75),
+		least(groupDrain, "25 ms, 1 % loss: ÷ TCP Reno", over(of(lost, Rate), of(on(lossy, Reno, 1), Rate)), 0.8),
 	}
 }
 
 // sharedGoals are about what happens at the same time.
 func sharedGoals() []goal {
+	four, alone := on(lan, Beside, 4), over(of(on(lan, Drain, 1), Rate), constant(100))
 	one, many := on(near, OnDemand, 1), on(near, OnDemand, 16)
-	here := on(lan, OnDemand, 16)
+	oneHere, manyHere := on(lan, OnDemand, 1), on(lan, OnDemand, 16)
 	return []goal{
-		{groupStarve, "4 threads: background, of its rate alone", "%", over(of(on(lan, Beside, 4), BulkRate), over(of(on(lan, Drain, 1), Rate), constant(100))), constant(30), true},
-		{groupStarve, "4 threads: guest memory, of the link", "%", share(on(lan, Beside, 4), Rate), nil, true},
-		{groupSerial, "pages a second over userfaultfd-go's", "×", over(of(on(far, Sweep, 1), PagesPerSecond), of(on(far, Serial, 1), PagesPerSecond)), constant(20), true},
-		{groupMany, "1 ms: faults a second over those of 1 thread", "×", over(of(many, PerSecond), of(one, PerSecond)), constant(4), true},
-		{groupMany, "1 ms: longest mean wait over median", "×", of(many, Unfairness), constant(3), false},
-		{groupMany, "0 ms: faults a second over those of 1 thread", "×", over(of(here, PerSecond), of(on(lan, OnDemand, 1), PerSecond)), nil, true},
-		{groupMany, "0 ms: longest mean wait over median", "×", of(here, Unfairness), nil, false},
+		least(groupStarve, "background ÷ its rate alone, %", over(of(four, BulkRate), alone), 30),
+		told(groupStarve, "guest memory ÷ link, %", share(four, Rate)),
+		least(groupSerial, "pages/s ÷ userfaultfd-go's", over(of(on(far, Sweep, 1), PagesPerSecond), of(on(far, Serial, 1), PagesPerSecond)), 20),
+		least(groupMany, "1 ms: faults/s ÷ those of 1 thread", over(of(many, PerSecond), of(one, PerSecond)), 4),
+		most(groupMany, "1 ms: longest mean wait ÷ median", of(many, Unfairness), 3),
+		told(groupMany, "0 ms: faults/s ÷ those of 1 thread", over(of(manyHere, PerSecond), of(oneHere, PerSecond))),
+		told(groupMany, "0 ms: longest mean wait ÷ median", of(manyHere, Unfairness)),
 	}
 }
 
@@ -135,7 +161,7 @@ func (g goal) judge(rounds []figuresOf) Goal {
 			values, limits = append(values, value), append(limits, limit)
 		}
 	}
-	out := Goal{Group: g.group, What: g.what, Unit: g.unit, Value: statOf(values), AtLeast: g.atLeast}
+	out := Goal{Group: g.group, What: g.what, Value: statOf(values), AtLeast: g.atLeast, LimitIs: g.limitIs}
 	if g.limit == nil {
 		return out
 	}

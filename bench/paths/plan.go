@@ -84,9 +84,9 @@ func (c Case) ordinary() Case {
 	return c
 }
 
-// plan lists the cases of one round, those of a link together: laying a link
+// Plan lists the cases of one round, those of a link together: laying a link
 // takes a second. What is compared stands close together.
-func plan(short bool) []Case {
+func Plan(short bool) []Case {
 	cases := []Case{
 		on(lan, Floor, 1), on(lan, RoundTrip, 1), on(lan, OnDemand, 1), on(lan, Beside, 1),
 		on(lan, Drain, 1), on(lan, RawQUIC, 1), on(lan, Beside, 4), on(lan, OnDemand, 16),
@@ -100,7 +100,7 @@ func plan(short bool) []Case {
 		on(far, Sweep, 1), on(far, Serial, 1),
 	)
 	if !short {
-		cases = append(cases, on(slow25, Drain, 1), on(slow99, Drain, 1), on(lossy, Drain, 1), on(lossy, Reno, 1))
+		cases = append(cases, on(slow25, Drain, 1), on(slow25, RawQUIC, 1), on(slow99, Drain, 1), on(lossy, Drain, 1), on(lossy, Reno, 1))
 	}
 	return cases
 }
@@ -112,7 +112,7 @@ func (s scale) pages(c Case) int {
 		return s.busy
 	case c.Kind == Sweep || c.Kind == Serial:
 		return s.sweep
-	case c.Kind == Drain && (c.Link.RateBits < lan.RateBits || c.Link.Loss > 0):
+	case (c.Kind == Drain || c.Kind == RawQUIC) && (c.Link.RateBits < lan.RateBits || c.Link.Loss > 0):
 		return s.slow
 	case c.Kind == Drain || c.Kind == RawQUIC:
 		return s.drain

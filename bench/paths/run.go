@@ -46,7 +46,9 @@ func Run(ctx context.Context, config Config) (Report, error) {
 	if r.Quick {
 		r.scale = quick
 	}
-	r.choose()
+	if r.choose(); len(r.cases) == 0 {
+		return Report{}, fmt.Errorf("%w: no case is left to measure", ErrConfig)
+	}
 	start := time.Now()
 	err = r.open(ctx)
 	if err == nil {
@@ -75,10 +77,7 @@ func allowed() error {
 
 // choose lists what is measured.
 func (r *runner) choose() {
-	r.cases = plan(r.Quick)
-	if r.Only != nil {
-		r.cases = slices.DeleteFunc(r.cases, func(c Case) bool { return !r.Only(c) })
-	}
+	r.cases = slices.Clone(r.Cases)
 	if r.SerialHandler == "" {
 		r.cases = slices.DeleteFunc(r.cases, func(c Case) bool { return c.Kind == Serial })
 		r.skipped = append(r.skipped, Skipped{"the serial handler of userfaultfd-go", r.NoSerial})

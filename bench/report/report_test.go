@@ -50,6 +50,7 @@ func TestMarkdown(t *testing.T) {
 		"faults.md":     {"faults.jsonl"},
 		"charts.md":     {"charts.jsonl"},
 		"migrations.md": {"migrations.jsonl"},
+		"paths.md":      {"paths.jsonl"},
 		"all.md":        {"faults.jsonl", "charts.jsonl", "migrations.jsonl"},
 	} {
 		var b bytes.Buffer
@@ -68,7 +69,21 @@ func TestText(t *testing.T) {
 		}
 	}
 	golden(t, "faults.txt", b.String())
-	for line := range strings.Lines(b.String()) {
+	narrow(t, b.String())
+	b.Reset()
+	for _, table := range PathTables(read(t, "paths.jsonl").Paths[0], false) {
+		if err := table.WriteText(&b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	golden(t, "paths.txt", b.String())
+	narrow(t, b.String())
+}
+
+// narrow fails for lines that do not fit a terminal.
+func narrow(t *testing.T, text string) {
+	t.Helper()
+	for line := range strings.Lines(text) {
 		if n := len([]rune(strings.TrimSuffix(line, "\n"))); n > 80 {
 			t.Errorf("%d columns: %s", n, line)
 		}
@@ -100,7 +115,7 @@ func TestReadRefuses(t *testing.T) {
 		"{}\nnonsense":            "line 2: not a JSON object",
 		`{"event":"report","report":{"kind":"other"}}`:                       ErrNothing.Error(),
 		`{"event":"report","report":7}`:                                      "read a report",
-		`{"event":"report","report":{"kind":"faults","results":7}}`:          "read a report of faults",
+		`{"event":"report","report":{"kind":"faults","results":7}}`:          "read a report",
 		`{"kind":"migration","series":7}`:                                    "read a migration",
 		`{"event":"chart","chart":{"kind":"pie","name":"a"}}`:                `no kind "pie"`,
 		`{"event":"chart","chart":{"kind":"bytes-by-origin","name":"../a"}}`: `name "../a"`,

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/lazymig/lazymig/bench/paths"
 	"github.com/lazymig/lazymig/bench/report"
@@ -16,6 +18,7 @@ type benchPathsFlags struct {
 	quick, json      bool
 	repeats          int
 	serial, profiles string
+	only             []string
 }
 
 func (a *app) benchPaths() *cobra.Command {
@@ -35,7 +38,8 @@ that fails is told, and is no data. Nothing is judged by the exit code.
 
 Exit codes: 0 measured; 1 failed; 2 usage.`,
 		Example: `  sudo lazymig bench paths --quick
-  sudo lazymig bench paths --json > paths.json`,
+  sudo lazymig bench paths --json > paths.json
+  sudo lazymig bench paths --only drain --only quic-bulk --repeat 5`,
 		Args:                  cobra.NoArgs,
 		DisableFlagsInUseLine: true,
 		RunE:                  func(*cobra.Command, []string) error { return a.runBenchPaths(&f) },
@@ -45,6 +49,7 @@ Exit codes: 0 measured; 1 failed; 2 usage.`,
 	set.IntVar(&f.repeats, "repeat", 0, "measure everything `N` times, one round after the other (default 3, or 1 with --quick)")
 	set.StringVar(&f.serial, "serial-handler", "", "the serial handler is this `PROGRAM` (default: "+serialHandlerName+" beside lazymig)")
 	set.StringVar(&f.profiles, "profiles", "", "write profiles of lazymig's processor time into `DIR`, which is made")
+	set.StringArrayVar(&f.only, "only", nil, "measure what has `TEXT` in its name as it is told while measuring; more of them add up")
 	registerJSON(set, &f.json)
 	return command
 }
@@ -58,6 +63,14 @@ func (a *app) runBenchPaths(f *benchPathsFlags) error {
 		cfg.SerialHandler, cfg.NoSerial = beside(serialHandlerName), noSerial
 	} else if _, err := os.Stat(f.serial); err != nil {
 		return usage("", "invalid --serial-handler: %w", err)
+	}
+	for _, c := range paths.Plan(f.quick) {
+		if slices.ContainsFunc(f.only, func(text string) bool { return strings.Contains(c.String(), text) }) {
+			cfg.Cases = append(cfg.Cases, c)
+		}
+	}
+	if len(f.only) > 0 && len(cfg.Cases) == 0 {
+		return usage("", "invalid --only: nothing that is measured has %q in its name", f.only)
 	}
 	if f.profiles != "" {
 		if err := os.MkdirAll(f.profiles, 0o755); err != nil {
@@ -111,7 +124,7 @@ func (a *app) writePaths(r paths.Report) error {
 		fmt.Fprintln(a.out, line)
 	}
 	fmt.Fprintln(a.out)
-	for _, t := range report.PathTables(r) {
+	for _, t := range report.PathTables(r, false) {
 		if err := t.WriteText(a.out); err != nil {
 			return err
 		}
