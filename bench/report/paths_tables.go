@@ -143,7 +143,7 @@ func connections(s paths.Stat) string {
 // one to show.
 func statCell(s paths.Stat, unit float64, spread bool) string {
 	switch {
-	case s.Rounds == 0:
+	case s.Rounds == 0 || s.Most == 0:
 		return "–"
 	case s.Rounds == 1 || !spread:
 		return figure(s.Median / unit)
