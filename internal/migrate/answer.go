@@ -168,6 +168,9 @@ func (in *installer) apply(a *answer, i int, o origin) (int, error) {
 		return in.copyRun(a, i, o)
 	case wire.KindRef:
 		return 1, in.learnRef(a, i)
+	case wire.KindElsewhere:
+		in.learnElsewhere(a, p, o)
+		return 1, nil
 	}
 	return 0, fmt.Errorf("install page %d: answer has unknown kind %d", p, a.pages.Kind(i))
 }
@@ -177,6 +180,20 @@ func (in *installer) refetch(p lazymig.PageNumber) {
 	in.table.requested.clear(p)
 	if in.waits(p) {
 		in.demand(p)
+	}
+}
+
+// learnElsewhere deals with a page that the source has left out because it went on
+// the demand stream, so that none is fetched twice. Unless it comes there, it is
+// asked for again.
+func (in *installer) learnElsewhere(a *answer, p lazymig.PageNumber, o origin) {
+	switch {
+	case o == fromDemand || in.table.refs[p] >= refLimit:
+		a.from.end(fmt.Errorf("%w: page %d is never sent", wire.ErrMalformed, p))
+	case !in.waits(p):
+		in.table.refs[p]++
+		in.table.requested.clear(p)
+		in.table.dataOnly.set(p)
 	}
 }
 

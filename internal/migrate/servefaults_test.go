@@ -169,7 +169,7 @@ func TestServeCut(t *testing.T) {
 	relay.cut.Store(true)
 	v.send("read %d 1", snapshotPages-3)
 	s.wait("the loss of the link", func(e ServeEvent) bool { return strings.Contains(e.Message, "was lost") })
-	v.silent("read")
+	v.silent()
 	relay.cut.Store(false)
 	v.wantRead(snapshotPages-3, page(content, snapshotPages-3, 1))
 	wantAll(v, content, whole)
@@ -194,7 +194,7 @@ func TestServeServerAgain(t *testing.T) {
 	v.send("read %d 1", snapshotPages-3)
 	wrong, _ := serveMemory(t, other, address)
 	s.wait("the other memory", func(e ServeEvent) bool { return strings.Contains(e.Message, "another memory") })
-	v.silent("read")
+	v.silent()
 	fatal(t, wrong.stop())
 	serveMemory(t, path, address)
 	v.wantRead(snapshotPages-3, page(content, snapshotPages-3, 1))
@@ -425,7 +425,7 @@ func TestServeHandlerKilled(t *testing.T) {
 	s.waitKind(EventListening)
 	other := startVMM(t, socket, "", whole...)
 	wantAll(other, content, whole)
-	v.silent("read")
+	v.silent()
 }
 
 func readLine(from interface{ Read([]byte) (int, error) }) (string, error) {

@@ -99,7 +99,7 @@ func TestServeHugeCut(t *testing.T) {
 	relay.cut.Store(true)
 	v.send("read %d 1", snapshotPages-3)
 	s.wait("the loss of the link", func(e ServeEvent) bool { return strings.Contains(e.Message, "was lost") })
-	v.silent("read")
+	v.silent()
 	relay.cut.Store(false)
 	v.wantRead(snapshotPages-3, page(content, snapshotPages-3, 1))
 	wantAll(v, content, mixed)

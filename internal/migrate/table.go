@@ -35,7 +35,8 @@ type table struct {
 	// time of the first fault. The guest's threads bound it.
 	demanded map[lazymig.PageNumber]time.Time
 	// dataOnly has the pages that this host turned out not to have: the source
-	// must send them as data. refs counts the references that came all the same.
+	// must send them as data. refs counts the references that came all the same, and
+	// how often the source left a page out that did not come.
 	dataOnly bitmap
 	refs     map[lazymig.PageNumber]int
 	// unknown counts the pages that are missing or requested.
