@@ -7,8 +7,13 @@ import (
 	"time"
 )
 
-// PageSize is the only page size that lazymig moves, in bytes.
+// PageSize is the size of what lazymig moves, in bytes: a page, or one of the 512
+// parts of a huge page.
 const PageSize = 4096
+
+// HugePageSize is the size of the huge pages that a guest's memory may be in, in
+// bytes.
+const HugePageSize = 2 << 20
 
 // MaxRegions bounds the RAM regions of one guest: NUMA backends plus DIMMs.
 const MaxRegions = 256

@@ -39,14 +39,15 @@ func (c Config) check() error {
 // bulk returns the number of bulk connections on a path. Reno halves a
 // connection's window at each loss and opens it again by one packet each round
 // trip: on a long path one connection alone never fills the link.
-func (c Config) bulk(rtt time.Duration) int {
+func (c Config) bulk(rtt time.Duration, processors int) int {
+	near := min(max(processors/2, 1), nearBulk)
 	switch {
 	case c.Bulk != 0:
 		return c.Bulk
 	case rtt < nearRTT:
-		return nearBulk
+		return near
 	case rtt < farRTT:
-		return middleBulk
+		return max(near, middleBulk)
 	default:
 		return MaxBulk
 	}

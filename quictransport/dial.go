@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 
@@ -63,7 +64,7 @@ func (d *dialer) link(ctx context.Context, addr string, cfg Config, hello wire.H
 	if err != nil {
 		return nil, wire.Welcome{}, err
 	}
-	n := cfg.bulk(first.ConnectionStats().MinRTT)
+	n := cfg.bulk(first.ConnectionStats().MinRTT, runtime.NumCPU())
 	var s streams
 	if s.control, err = open(ctx, first, hello, wire.RoleControl, uint16(n)); err != nil {
 		return nil, wire.Welcome{}, err

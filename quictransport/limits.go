@@ -6,11 +6,12 @@ import "time"
 // only against loss, and each costs a socket and a window of memory.
 const MaxBulk = 16
 
-// How many bulk connections there are when Config does not say: one fills a
-// 2-core host on a round trip below nearRTT; middleBulk below farRTT, MaxBulk
-// above it.
+// How many bulk connections there are when Config does not say. On a round trip
+// below nearRTT processors are the limit: one for each two, which at each end a
+// connection keeps busy with reading and sending, at most nearBulk; at least
+// middleBulk below farRTT, MaxBulk above it.
 const (
-	nearBulk   = 1
+	nearBulk   = 8
 	middleBulk = 4
 	nearRTT    = 2 * time.Millisecond
 	farRTT     = 10 * time.Millisecond

@@ -262,3 +262,25 @@ func TestAcceptEndsWithContext(t *testing.T) {
 		t.Errorf("got %v", a.err)
 	}
 }
+
+func TestBulkByPath(t *testing.T) {
+	for _, c := range []struct {
+		config     Config
+		rtt        time.Duration
+		processors int
+		want       int
+	}{
+		{Config{}, 0, 1, 1},
+		{Config{}, time.Millisecond, 2, 1},
+		{Config{}, time.Millisecond, 8, 4},
+		{Config{}, time.Millisecond, 128, 8},
+		{Config{}, 5 * time.Millisecond, 2, 4},
+		{Config{}, 5 * time.Millisecond, 16, 8},
+		{Config{}, 50 * time.Millisecond, 2, MaxBulk},
+		{Config{Bulk: 3}, 50 * time.Millisecond, 2, 3},
+	} {
+		if got := c.config.bulk(c.rtt, c.processors); got != c.want {
+			t.Errorf("%+v, %v, %d processors: %d bulk connections, want %d", c.config, c.rtt, c.processors, got, c.want)
+		}
+	}
+}

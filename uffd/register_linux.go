@@ -8,8 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rangeOperations are what a registered range must offer.
-const rangeOperations = 1<<numberWake | 1<<numberCopy | 1<<numberZeropage
+// rangeOperations are what a registered range must offer. That of huge pages has
+// no ZeroPage: zeros are copied there.
+const rangeOperations = 1<<numberWake | 1<<numberCopy
 
 // Handshake agrees with the kernel on the ABI and asks for the features in
 // want. It has to be done once for a userfaultfd, by whichever process. It
@@ -46,9 +47,9 @@ func explainHandshake(errno unix.Errno, want Feature) error {
 
 // Register makes faults on missing pages of [start, start+length) wait for
 // this userfaultfd. Both are in bytes and multiples of the page size. The
-// range may span several mappings, of anonymous or tmpfs memory. The error
-// wraps unix.EBUSY if another userfaultfd has it, and unix.EOPNOTSUPP if the
-// kernel cannot fill it with copies and zeros, as for hugetlbfs.
+// range may span several mappings, of anonymous, tmpfs or hugetlbfs memory. The
+// error wraps unix.EBUSY if another userfaultfd has it, and unix.EOPNOTSUPP if the
+// kernel cannot fill it with copies.
 func (h *Handle) Register(start, length uint64) error {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
@@ -63,7 +64,7 @@ func (h *Handle) Register(start, length uint64) error {
 	if record.ioctls&rangeOperations == rangeOperations {
 		return nil
 	}
-	err := fmt.Errorf("the kernel offers %#x instead of copy, zero and wake there (huge pages?): %w",
+	err := fmt.Errorf("the kernel offers %#x instead of copy and wake there: %w",
 		record.ioctls, unix.EOPNOTSUPP)
 	if errno := r.do(h.fd, ioctlUnregister); errno != 0 {
 		err = errors.Join(err, rangeError("unregister", r, errno))
@@ -74,7 +75,7 @@ func (h *Handle) Register(start, length uint64) error {
 func explainRegister(errno unix.Errno) error {
 	switch {
 	case errno == unix.EINVAL:
-		return fmt.Errorf("%w (it takes whole pages of mapped anonymous or tmpfs memory, and the handshake first)", errno)
+		return fmt.Errorf("%w (it takes whole pages of mapped anonymous, tmpfs or hugetlbfs memory, and the handshake first)", errno)
 	case errno == unix.EBUSY:
 		return fmt.Errorf("%w (another userfaultfd has it)", errno)
 	case errno == unix.EPERM:

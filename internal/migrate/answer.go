@@ -152,7 +152,7 @@ func (in *installer) apply(a *answer, i int, o origin) (int, error) {
 	if in.table.known(p) {
 		return 1, nil
 	}
-	if _, waits := in.table.demanded[p]; !waits && !in.table.requested.has(p) && !a.local {
+	if !a.local && !in.table.requested.has(p) && !in.waits(p) {
 		a.from.end(fmt.Errorf("%w: page %d was not asked for", wire.ErrMalformed, p))
 		return 1, nil
 	}
@@ -162,9 +162,15 @@ func (in *installer) apply(a *answer, i int, o origin) (int, error) {
 	case wire.KindPoison:
 		return 1, in.learnPoison(p)
 	case wire.KindData:
+		if _, huge := in.whole(p); huge {
+			return in.addParts(a, i, o)
+		}
 		return in.copyRun(a, i, o)
 	case wire.KindRef:
 		return 1, in.learnRef(a, i)
+	case wire.KindElsewhere:
+		in.learnElsewhere(a, p, o)
+		return 1, nil
 	}
 	return 0, fmt.Errorf("install page %d: answer has unknown kind %d", p, a.pages.Kind(i))
 }
@@ -172,8 +178,22 @@ func (in *installer) apply(a *answer, i int, o origin) (int, error) {
 // refetch asks again for a page whose bytes did not match their digest.
 func (in *installer) refetch(p lazymig.PageNumber) {
 	in.table.requested.clear(p)
-	if _, waits := in.table.demanded[p]; waits {
+	if in.waits(p) {
 		in.demand(p)
+	}
+}
+
+// learnElsewhere deals with a page that the source has left out because it went on
+// the demand stream, so that none is fetched twice. Unless it comes there, it is
+// asked for again.
+func (in *installer) learnElsewhere(a *answer, p lazymig.PageNumber, o origin) {
+	switch {
+	case o == fromDemand || in.table.refs[p] >= refLimit:
+		a.from.end(fmt.Errorf("%w: page %d is never sent", wire.ErrMalformed, p))
+	case !in.waits(p):
+		in.table.refs[p]++
+		in.table.requested.clear(p)
+		in.table.dataOnly.set(p)
 	}
 }
 
@@ -182,6 +202,10 @@ func (in *installer) refetch(p lazymig.PageNumber) {
 func (in *installer) learnZero(p lazymig.PageNumber) error {
 	in.table.markZero(p)
 	in.arrived(fromZero, lazymig.Run{First: p, Count: 1})
+	if whole, huge := in.whole(p); huge {
+		_, err := in.complete(whole)
+		return err
+	}
 	if _, waits := in.table.demanded[p]; waits {
 		return in.installZero(p)
 	}
@@ -189,11 +213,18 @@ func (in *installer) learnZero(p lazymig.PageNumber) error {
 }
 
 func (in *installer) learnPoison(p lazymig.PageNumber) error {
+	if whole, huge := in.whole(p); huge {
+		return in.losePart(whole)
+	}
+	in.notePoison(p)
+	return in.poison(p)
+}
+
+func (in *installer) notePoison(p lazymig.PageNumber) {
 	in.table.markPoisoned(p)
 	in.counters.count(&in.counters.poisoned, 1)
 	in.cells.add(cellPoisoned, lazymig.Run{First: p, Count: 1})
 	in.unsaved = append(in.unsaved, p)
-	return in.poison(p)
 }
 
 // saveLost puts poisoned pages on the durable list. Until that has succeeded,
@@ -293,15 +324,19 @@ func (in *installer) arrived(o origin, run lazymig.Run) {
 func (in *installer) surprise(p lazymig.PageNumber) error {
 	in.counters.count(&in.counters.surprises, 1)
 	in.message(fmt.Sprintf("page %d was present before it was installed: another process writes to the RAM file", p))
-	in.table.markInstalled(p, 1)
+	whole, _ := in.whole(p)
+	in.table.markInstalled(p, int(whole.Count))
 	address, _ := in.spans.address(p)
 	in.answered(p, in.counters.faultWire, time.Now())
-	return in.handle.Wake(address, lazymig.PageSize)
+	return in.handle.Wake(address, whole.Count*lazymig.PageSize)
 }
 
 // askAhead requests the hot pages that are missing, to be sent at the freeze.
 func (in *installer) askAhead() {
 	ahead := hotRuns(in.hot, func(p lazymig.PageNumber) bool {
+		if _, huge := in.whole(p); huge {
+			return false // 2 MiB each would hold up the switch
+		}
 		return !in.table.known(p) && !in.recipe.knows(p) && !in.mustBeData(lazymig.Run{First: p, Count: 1})
 	})
 	for _, run := range ahead.Runs {
@@ -325,7 +360,7 @@ func (in *installer) ask() {
 		return
 	}
 	for in.window.Room() >= chunkPages {
-		run, ok := in.plan.Next(chunkPages, in)
+		run, ok := in.next()
 		if !ok && in.pass() {
 			continue
 		}

@@ -190,15 +190,15 @@ func (f *faultSession) spans() (spans, error) {
 	var out spans
 	for i, r := range f.vmm.Regions {
 		switch {
-		case r.PageSize != lazymig.PageSize:
-			return nil, fmt.Errorf("region %d has pages of %d bytes; only memory in pages of %d bytes can be served (Firecracker: restore a snapshot without huge_pages)",
-				i, r.PageSize, lazymig.PageSize)
+		case r.PageSize != lazymig.PageSize && r.PageSize != lazymig.HugePageSize:
+			return nil, fmt.Errorf("region %d has pages of %d bytes; only memory in pages of 4 KiB or 2 MiB can be served: a page of 1 GiB would hold a thread up for as long as a gigabyte takes", i, r.PageSize)
 		case r.Offset > f.server.size || r.Size > f.server.size-r.Offset:
 			return nil, fmt.Errorf("region %d needs bytes %d to %d of the memory, which has %d: it is the memory of another snapshot",
 				i, r.Offset, r.Offset+r.Size, f.server.size)
 		}
 		out = append(out, span{
 			first: lazymig.PageNumber(r.Offset / lazymig.PageSize), pages: r.Size / lazymig.PageSize, start: r.Address,
+			huge: r.PageSize == lazymig.HugePageSize,
 		})
 	}
 	return out, nil

@@ -42,20 +42,20 @@ type wanted struct {
 }
 
 // demandQueue holds the pages that a thread of the guest waits for until they
-// are sent. Each page is in it once, so the guest's threads bound it.
+// are sent, a run each, or the runs of a huge page. The guest's threads bound it.
 type demandQueue struct {
-	mu     sync.Mutex // protects the pages; a leaf
-	pages  []lazymig.PageNumber
-	data   []lazymig.PageNumber // those that have to come as data
+	mu     sync.Mutex // protects the runs; a leaf
+	runs   []lazymig.Run
+	data   []lazymig.Run // those that have to come as data
 	signal chan struct{}
 }
 
-func (q *demandQueue) push(p lazymig.PageNumber, dataOnly bool) {
+func (q *demandQueue) push(run lazymig.Run, dataOnly bool) {
 	q.mu.Lock()
 	if dataOnly {
-		q.data = append(q.data, p)
+		q.data = append(q.data, run)
 	} else {
-		q.pages = append(q.pages, p)
+		q.runs = append(q.runs, run)
 	}
 	q.mu.Unlock()
 	select {
@@ -64,19 +64,20 @@ func (q *demandQueue) push(p lazymig.PageNumber, dataOnly bool) {
 	}
 }
 
-// take moves as many pages as a request has into runs of one page each.
+// take moves as much as a request has room for into runs.
 func (q *demandQueue) take(runs []lazymig.Run) wire.Request {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	request := wire.Request{DataOnly: len(q.data) > 0, Runs: runs[:0]}
-	from := &q.pages
+	from := &q.runs
 	if request.DataOnly {
 		from = &q.data
 	}
-	n := min(requestRuns, len(*from))
-	for _, p := range (*from)[:n] {
-		request.Runs = append(request.Runs, lazymig.Run{First: p, Count: 1})
+	n, pages := 0, uint64(0)
+	for ; n < min(requestRuns, len(*from)) && pages+(*from)[n].Count <= wire.MaxRequestPages; n++ {
+		pages += (*from)[n].Count
 	}
+	request.Runs = append(request.Runs, (*from)[:n]...)
 	*from = append((*from)[:0], (*from)[n:]...)
 	return request
 }
@@ -120,8 +121,8 @@ func (f *fetcher) isFar() bool {
 // stop waits until all goroutines of a dead link are gone.
 func (f *fetcher) stop() { f.wait.Wait() }
 
-// demand asks for a page that a thread waits for.
-func (f *fetcher) demand(p lazymig.PageNumber, dataOnly bool) { f.demands.push(p, dataOnly) }
+// demand asks for what a thread waits for, at most a huge page.
+func (f *fetcher) demand(run lazymig.Run, dataOnly bool) { f.demands.push(run, dataOnly) }
 
 // prefetch asks for a run of the background, or reports that the queue is full.
 func (f *fetcher) prefetch(w wanted) bool {

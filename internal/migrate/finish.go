@@ -18,7 +18,8 @@ func (in *installer) finish() error {
 			if err := in.unregister(s, from, p); err != nil {
 				return err
 			}
-			from = p + 1
+			whole, _ := in.whole(p)
+			from = whole.End()
 		}
 		if err := in.unregister(s, from, s.end()); err != nil {
 			return err
@@ -28,14 +29,14 @@ func (in *installer) finish() error {
 }
 
 // stalling returns the pages of s that can be neither filled nor poisoned, in
-// order.
+// order: of huge pages, the first parts.
 func (in *installer) stalling(s span) []lazymig.PageNumber {
 	if in.canPoison {
 		return nil
 	}
 	var pages []lazymig.PageNumber
 	for p := range in.table.poisoned {
-		if p >= s.first && p < s.end() {
+		if whole, _ := in.whole(p); p == whole.First && p >= s.first && p < s.end() {
 			pages = append(pages, p)
 		}
 	}

@@ -34,7 +34,8 @@ type installer struct {
 	spans     spans
 	table     *table
 	counters  *counters
-	cells     *cells // nil: nobody wants to see a map
+	huge      *hugePages // nil: the guest has none
+	cells     *cells     // nil: nobody wants to see a map
 	lost      *poisonList
 	canPoison bool
 	// message tells the operator something. It must not block.
@@ -88,13 +89,15 @@ type bulkWork struct {
 }
 
 func newInstaller(handle *uffd.Handle, reader *uffd.Reader, s spans, t *table, c *counters, lost *poisonList) *installer {
-	return &installer{
+	in := &installer{
 		handle: handle, reader: reader, spans: s, table: t, counters: c, lost: lost,
 		demands: make(chan *answer, answerBuffers), bulk: make(chan *answer, answerBuffers),
 		links: make(chan *fetcher, 1), watch: newHotWatch(), hung: new(atomic.Bool),
 		plan:   prefetch.NewPlan(prefetch.Policies(), strideMost, bubbleReach),
 		window: prefetch.Window{Chunk: chunkPages, Most: windowPages, Target: demandTarget},
 	}
+	in.useHuge()
+	return in
 }
 
 // use makes the installer ask link f from now on, or nobody while f is nil.
@@ -152,7 +155,9 @@ func (in *installer) idle() bool { return len(in.stuck)+len(in.retry)+len(in.uns
 // turn is one pass over the steps above.
 func (in *installer) turn() error {
 	in.holding = false
-	in.adoptLink()
+	if err := in.adoptLink(); err != nil {
+		return err
+	}
 	in.applyRemoved()
 	in.saveLost()
 	if err := in.applyFaults(); err != nil {
@@ -164,7 +169,9 @@ func (in *installer) turn() error {
 	if err := in.installBulk(); err != nil {
 		return err
 	}
-	in.loseLookups()
+	if err := in.loseLookups(); err != nil {
+		return err
+	}
 	in.lookUp()
 	in.ask()
 	return nil
@@ -192,11 +199,17 @@ func (in *installer) closeCache() {
 // Missing returns the first run of pages at or behind from that the source must
 // be asked for, or false.
 func (in *installer) Missing(from lazymig.PageNumber) (lazymig.Run, bool) {
+	if in.huge != nil {
+		return in.missingHuge(from)
+	}
 	return in.table.missing(from, in.recipe.expects())
 }
 
 // MissingBefore is Missing backwards.
 func (in *installer) MissingBefore(to lazymig.PageNumber) (lazymig.Run, bool) {
+	if in.huge != nil {
+		return in.missingHugeBefore(to)
+	}
 	return in.table.missingBefore(to, in.recipe.expects())
 }
 
@@ -205,7 +218,22 @@ func (in *installer) demand(p lazymig.PageNumber) {
 	if in.link == nil {
 		return // the next link is asked
 	}
-	in.link.demand(p, in.mustBeData(lazymig.Run{First: p, Count: 1}))
+	run := lazymig.Run{First: p, Count: 1}
+	in.link.demand(run, in.mustBeData(run))
+}
+
+// demandAll asks for all pages again that threads wait for.
+func (in *installer) demandAll() error {
+	for p := range in.table.demanded {
+		if whole, huge := in.whole(p); huge {
+			if err := in.demandHuge(whole); err != nil {
+				return err
+			}
+		} else {
+			in.demand(p)
+		}
+	}
+	return nil
 }
 
 // mustBeData reports whether the source has to send a page of run as data.
@@ -242,11 +270,11 @@ func (in *installer) storming() bool {
 
 // adoptLink takes over a new link: whatever the old one was asked is asked
 // again.
-func (in *installer) adoptLink() {
+func (in *installer) adoptLink() error {
 	select {
 	case in.link = <-in.links:
 	default:
-		return
+		return nil
 	}
 	in.table.forgetRequests()
 	in.window.Reset()
@@ -255,13 +283,11 @@ func (in *installer) adoptLink() {
 		in.current = bulkWork{}
 	}
 	if in.link == nil {
-		return
+		return nil
 	}
 	in.isFar = in.link.isFar()
-	for p := range in.table.demanded {
-		in.demand(p)
-	}
 	in.askAhead()
+	return in.demandAll()
 }
 
 // applyRemoved marks what the guest gave back.
@@ -274,6 +300,10 @@ func (in *installer) applyRemoved() {
 				}
 				in.table.markDiscarded(p)
 				in.counters.count(&in.counters.discarded, 1)
+			}
+			whole, huge := in.whole(p)
+			if huge && p == whole.First {
+				in.drop(whole)
 			}
 			if _, waits := in.table.demanded[p]; waits {
 				in.retry = append(in.retry, p) // with zeros now
@@ -308,6 +338,9 @@ func (in *installer) applyFaults() error {
 
 // fault answers a thread of the guest that touched page p.
 func (in *installer) fault(p lazymig.PageNumber) error {
+	if whole, huge := in.whole(p); huge {
+		return in.faultHuge(whole)
+	}
 	if in.table.readsZero(p) {
 		return in.installZero(p)
 	}
@@ -316,11 +349,7 @@ func (in *installer) fault(p lazymig.PageNumber) error {
 	}
 	_, waits := in.table.demanded[p]
 	if !waits {
-		now := time.Now()
-		in.table.demanded[p] = now
-		if !in.committed.Load() || now.Sub(in.ran) < hotTime {
-			in.watch.fault(p, now)
-		}
+		in.wait(p)
 	}
 	switch {
 	case in.recipe.knows(p):
@@ -329,6 +358,15 @@ func (in *installer) fault(p lazymig.PageNumber) error {
 		in.demand(p)
 	}
 	return nil
+}
+
+// wait notes that a thread waits for p from now on.
+func (in *installer) wait(p lazymig.PageNumber) {
+	now := time.Now()
+	in.table.demanded[p] = now
+	if !in.committed.Load() || now.Sub(in.ran) < hotTime {
+		in.watch.fault(p, now)
+	}
 }
 
 // installZero maps zeros at p: a hole, a zero page, or a discarded page.
@@ -358,9 +396,11 @@ func (in *installer) poison(p lazymig.PageNumber) error {
 		return nil
 	}
 	address, _ := in.spans.address(p)
-	_, err := in.handle.Poison(address, lazymig.PageSize)
+	whole, _ := in.whole(p)
+	length := whole.Count * lazymig.PageSize
+	_, err := in.handle.Poison(address, length)
 	if errors.Is(err, unix.EEXIST) {
-		err = in.handle.Wake(address, lazymig.PageSize)
+		err = in.handle.Wake(address, length)
 	}
 	if err != nil {
 		return in.postpone(p, fmt.Errorf("poison page %d: %w", p, err))

@@ -22,6 +22,9 @@ const (
 	bubbleReach = 2048
 	// maxRingPages bounds the pages of virtio rings that go ahead.
 	maxRingPages = 128
+	// maxGathered bounds the huge pages whose parts the background has asked for:
+	// 32 MiB of memory. Those that threads wait for come on top.
+	maxGathered = windowPages / hugeParts
 	// batchBytes is from how many bytes on answers are written to a stream:
 	// what a busy link takes in a quarter of a millisecond at 1 Gbit/s.
 	batchBytes = 32 << 10

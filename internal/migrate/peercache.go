@@ -17,9 +17,21 @@ type peerCache struct {
 	// sent before filter.
 	filter atomic.Pointer[pagecache.Filter]
 	sent   *duplicates
+	// demanded has a bit for each page that was sent on the demand stream.
+	demanded []atomic.Uint64
 }
 
-func newPeerCache() *peerCache { return &peerCache{told: make(chan struct{})} }
+func newPeerCache(pages uint64) *peerCache {
+	return &peerCache{told: make(chan struct{}), demanded: make([]atomic.Uint64, (pages+63)/64)}
+}
+
+// markDemanded notes that page p was sent on the demand stream.
+func (c *peerCache) markDemanded(p lazymig.PageNumber) { c.demanded[p/64].Or(1 << (p % 64)) }
+
+// wasDemanded reports whether it was.
+func (c *peerCache) wasDemanded(p lazymig.PageNumber) bool {
+	return c.demanded[p/64].Load()&(1<<(p%64)) != 0
+}
 
 // learn notes what the peer has; nil: nothing.
 func (c *peerCache) learn(filter *pagecache.Filter) {

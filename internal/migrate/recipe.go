@@ -163,7 +163,10 @@ func (in *installer) applyRecipe(f *wire.Recipe) error {
 func (in *installer) serveWaiting() error {
 	for p := range in.table.demanded {
 		var err error
+		whole, huge := in.whole(p)
 		switch {
+		case huge:
+			_, err = in.complete(whole)
 		case in.table.readsZero(p):
 			err = in.installZero(p)
 		case in.recipe.knows(p):
@@ -173,7 +176,7 @@ func (in *installer) serveWaiting() error {
 			return err
 		}
 	}
-	return nil
+	return in.completeAll()
 }
 
 // installCached answers a fault on p from the cache, or by the source if the
@@ -222,12 +225,15 @@ func (in *installer) learnRef(a *answer, i int) error {
 	}
 	if in.mustBeData(lazymig.Run{First: p, Count: 1}) { // it was asked for before that was known
 		in.table.refs[p]++
-		if _, waits := in.table.demanded[p]; waits {
+		if in.waits(p) {
 			in.demand(p)
 		}
 		return nil
 	}
 	in.recipe.learn(lazymig.Run{First: p, Count: 1}, a.pages.Digest(i))
+	if whole, huge := in.whole(p); huge {
+		return in.referPart(whole, p)
+	}
 	if _, waits := in.table.demanded[p]; waits {
 		return in.installCached(p)
 	}

@@ -105,7 +105,7 @@ func (s *pageServer) keepIn(cache PageCache) {
 
 // attach serves the page streams of a link until it dies.
 func (s *pageServer) attach(link *quictransport.Link) {
-	peer := newPeerCache()
+	peer := newPeerCache(s.layout.Pages())
 	s.peer.Store(peer)
 	s.start(link, link.Demand(), 0, peer, -1)
 	for i, stream := range link.Bulk() {
@@ -274,6 +274,8 @@ type answerer struct {
 	peer   *peerCache
 	filter *pagecache.Filter
 	isBulk bool
+	// isNew: not even a page that went on the demand stream is left out.
+	isNew  bool
 	packer packer
 }
 
@@ -291,7 +293,7 @@ func (s *pageServer) newAnswerer(stream quictransport.Stream, rate uint64, peer 
 // answer sends the pages of runs. Each Write on a stream is handed to another
 // goroutine, so short frames go together.
 func (a *answerer) answer(runs []lazymig.Run, dataOnly bool) error {
-	a.filter = nil
+	a.filter, a.isNew = nil, dataOnly
 	if !dataOnly {
 		a.filter = a.peer.known()
 	}
@@ -377,6 +379,9 @@ func (a *answerer) readSingly(first lazymig.PageNumber, n, region int, offset ui
 // add puts one page into the answer.
 func (a *answerer) add(p lazymig.PageNumber, page []byte, broken bool) {
 	switch {
+	case a.isBulk && !a.isNew && a.peer != nil && a.peer.wasDemanded(p):
+		a.builder.AddElsewhere() // somebody waited for it: it is there, or on its way
+		return
 	case broken || a.server.lost.has(p):
 		a.builder.AddPoison()
 	case pagecache.IsZero(page):
@@ -390,5 +395,8 @@ func (a *answerer) add(p lazymig.PageNumber, page []byte, broken bool) {
 			return
 		}
 		a.builder.AddData(page, &a.digest)
+	}
+	if !a.isBulk && a.peer != nil {
+		a.peer.markDemanded(p)
 	}
 }

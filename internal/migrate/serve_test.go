@@ -146,3 +146,48 @@ func TestPoisonListSurvives(t *testing.T) {
 		t.Errorf("after reset: %v %v", l.pages, err)
 	}
 }
+
+// TestAnswerElsewhere: the background leaves out what somebody has waited for,
+// unless it is told not to.
+func TestAnswerElsewhere(t *testing.T) {
+	m := &memory{bytes: bytes.Repeat([]byte{7}, 8*lazymig.PageSize)}
+	s := testServer(t, m, testLayout(8))
+	peer := newPeerCache(8)
+	demand, err := s.newAnswerer(quictransport.Stream{}, 0, peer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	background, err := s.newAnswerer(quictransport.Stream{}, 0, peer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	background.isBulk = true
+	kinds := func(a *answerer, run lazymig.Run) string {
+		t.Helper()
+		if _, err := a.read(run); err != nil {
+			t.Fatal(err)
+		}
+		pages, err := a.builder.Pages()
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := ""
+		for i := range pages.Count() {
+			text += pages.Kind(i).String()[:1]
+		}
+		return text
+	}
+	if got := kinds(demand, lazymig.Run{First: 2, Count: 2}); got != "dd" {
+		t.Errorf("on demand %s", got)
+	}
+	if got := kinds(background, lazymig.Run{Count: 6}); got != "ddeedd" {
+		t.Errorf("in the background %s", got)
+	}
+	background.isNew = true
+	if got := kinds(background, lazymig.Run{Count: 6}); got != "dddddd" {
+		t.Errorf("in the background, data only, %s", got)
+	}
+	if got := kinds(demand, lazymig.Run{First: 2, Count: 2}); got != "dd" {
+		t.Errorf("on demand again %s", got)
+	}
+}

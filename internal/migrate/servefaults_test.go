@@ -18,7 +18,7 @@ import (
 )
 
 // whole is a VMM that needs all of the memory, in two regions.
-var whole = []testRegion{{0, snapshotPages / 2}, {snapshotPages / 2, snapshotPages / 2}}
+var whole = []testRegion{{first: 0, pages: snapshotPages / 2}, {first: snapshotPages / 2, pages: snapshotPages / 2}}
 
 // slowly is a bandwidth at which the background takes half a minute: what a test
 // does before that finds pages missing. Pages that are waited for come at once.
@@ -61,7 +61,7 @@ func TestServeOverNetwork(t *testing.T) {
 	path, content := writeSnapshot(t)
 	server, address := serveMemory(t, path, "127.0.0.1:0")
 	s, socket := serveFaults(t, ServeFaultsConfig{From: address})
-	parts := []testRegion{{snapshotPages - 300, 200}, {10, 700}}
+	parts := []testRegion{{first: snapshotPages - 300, pages: 200}, {first: 10, pages: 700}}
 	first := startVMM(t, socket, "", whole...)
 	second := startVMM(t, socket, "", parts...)
 	wantAll(second, content, parts)
@@ -169,7 +169,7 @@ func TestServeCut(t *testing.T) {
 	relay.cut.Store(true)
 	v.send("read %d 1", snapshotPages-3)
 	s.wait("the loss of the link", func(e ServeEvent) bool { return strings.Contains(e.Message, "was lost") })
-	v.silent("read")
+	v.silent()
 	relay.cut.Store(false)
 	v.wantRead(snapshotPages-3, page(content, snapshotPages-3, 1))
 	wantAll(v, content, whole)
@@ -194,7 +194,7 @@ func TestServeServerAgain(t *testing.T) {
 	v.send("read %d 1", snapshotPages-3)
 	wrong, _ := serveMemory(t, other, address)
 	s.wait("the other memory", func(e ServeEvent) bool { return strings.Contains(e.Message, "another memory") })
-	v.silent("read")
+	v.silent()
 	fatal(t, wrong.stop())
 	serveMemory(t, path, address)
 	v.wantRead(snapshotPages-3, page(content, snapshotPages-3, 1))
@@ -258,14 +258,14 @@ func TestServeFileChanged(t *testing.T) {
 func TestServeRefusedRegions(t *testing.T) {
 	path, content := writeSnapshot(t)
 	s, socket := serveFaults(t, ServeFaultsConfig{Memory: path})
-	behind := startVMM(t, socket, "doomed", testRegion{snapshotPages - 1, 2})
+	behind := startVMM(t, socket, "doomed", testRegion{first: snapshotPages - 1, pages: 2})
 	behind.wantKilled()
 	if served := s.detached(behind); !strings.Contains(served.Reason, "another snapshot") {
 		t.Errorf("served %+v", served)
 	}
-	huge := startVMM(t, socket, "huge", testRegion{0, 1})
+	huge := startVMM(t, socket, "gigantic", testRegion{first: 0, pages: 1})
 	huge.wantKilled()
-	if served := s.detached(huge); !strings.Contains(served.Reason, "huge_pages") {
+	if served := s.detached(huge); !strings.Contains(served.Reason, "1 GiB") {
 		t.Errorf("served %+v", served)
 	}
 	nowhere := startVMM(t, socket, "unregistered", whole...)
@@ -425,7 +425,7 @@ func TestServeHandlerKilled(t *testing.T) {
 	s.waitKind(EventListening)
 	other := startVMM(t, socket, "", whole...)
 	wantAll(other, content, whole)
-	v.silent("read")
+	v.silent()
 }
 
 func readLine(from interface{ Read([]byte) (int, error) }) (string, error) {

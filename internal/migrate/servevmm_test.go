@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -31,9 +30,12 @@ import (
 // vmmEnv makes TestVMMProcess a VMM.
 const vmmEnv = "LAZYMIG_TEST_VMM"
 
-// testRegion is a region of a test VMM, in pages. It needs no page of the file
-// that is in none.
-type testRegion struct{ first, pages int }
+// testRegion is a region of a test VMM, in pages of 4 KiB. It needs no page of the
+// file that is in none.
+type testRegion struct {
+	first, pages int
+	huge         bool // in pages of 2 MiB
+}
 
 // testVMM is the parent's end.
 type testVMM struct {
@@ -47,8 +49,8 @@ type testVMM struct {
 }
 
 // startVMM starts a VMM with these regions that hands over to socket. One that
-// is "doomed" may be killed for that at once; so may one that is "huge" and says
-// that its pages have 2 MiB, and one that leaves its memory "unregistered". For one that is "quick" nobody waits.
+// is "doomed" may be killed for that at once; so may one that is "gigantic" and says
+// that its pages have 1 GiB, and one that leaves its memory "unregistered". For one that is "quick" nobody waits.
 func startVMM(t testing.TB, socket, extra string, regions ...testRegion) *testVMM {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -82,7 +84,11 @@ func startVMM(t testing.TB, socket, extra string, regions ...testRegion) *testVM
 		_ = write.Close()
 	})
 	for _, r := range regions {
-		v.send("region %d %d", r.first, r.pages)
+		kind := "small"
+		if r.huge {
+			kind = "huge"
+		}
+		v.send("region %d %d %s", r.first, r.pages, kind)
 	}
 	v.send("hand %s %s", socket, extra)
 	if extra == "" {
@@ -129,13 +135,13 @@ func (v *testVMM) expect(prefix string) string {
 	}
 }
 
-// silent fails the test if the VMM has answered something with prefix.
-func (v *testVMM) silent(prefix string) {
+// silent fails the test if the VMM has read something.
+func (v *testVMM) silent() {
 	v.t.Helper()
 	v.send("echo")
 	v.expect("echo")
 	for _, line := range v.held {
-		if strings.HasPrefix(line, prefix) {
+		if strings.HasPrefix(line, "read") {
 			v.t.Fatalf("the VMM said %q", line)
 		}
 	}
@@ -188,8 +194,9 @@ func TestVMMProcess(t *testing.T) {
 
 // vmmRegion is one region in the VMM.
 type vmmRegion struct {
-	first  int
-	memory []byte
+	first    int
+	memory   []byte
+	pageSize uint64
 }
 
 type vmmProcess struct {
@@ -219,9 +226,7 @@ func (w *vmmProcess) obey(words []string) {
 	case "echo":
 		w.say("echo")
 	case "region":
-		memory, err := unix.Mmap(-1, 0, n[1]*lazymig.PageSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
-		must(errors.Join(err, unix.Madvise(memory, unix.MADV_NOHUGEPAGE)))
-		w.regions = append(w.regions, vmmRegion{n[0], memory})
+		w.regions = append(w.regions, makeRegion(n[0], n[1], words[3] == "huge"))
 	case "hand":
 		w.hand(words[1], append(words, "")[2])
 		w.say("handed")
@@ -231,6 +236,23 @@ func (w *vmmProcess) obey(words []string) {
 			w.touch(words[0], n[0], n[1])
 		}()
 	}
+}
+
+// makeRegion maps memory for pages of the file from first.
+func makeRegion(first, pages int, huge bool) vmmRegion {
+	r := vmmRegion{first: first, pageSize: lazymig.PageSize}
+	flags := unix.MAP_PRIVATE | unix.MAP_ANONYMOUS
+	if huge {
+		flags |= unix.MAP_HUGETLB
+		r.pageSize = lazymig.HugePageSize
+	}
+	var err error
+	r.memory, err = unix.Mmap(-1, 0, pages*lazymig.PageSize, unix.PROT_READ|unix.PROT_WRITE, flags)
+	must(err)
+	if !huge {
+		must(unix.Madvise(r.memory, unix.MADV_NOHUGEPAGE))
+	}
+	return r
 }
 
 // hand does what a VMM does when it restores a snapshot.
@@ -244,15 +266,15 @@ func (w *vmmProcess) hand(socket, extra string) {
 	for _, r := range w.regions {
 		region := firecracker.Region{
 			Address: uint64(uintptr(unsafe.Pointer(&r.memory[0]))), Size: uint64(len(r.memory)),
-			Offset: uint64(r.first) * lazymig.PageSize, PageSize: lazymig.PageSize,
+			Offset: uint64(r.first) * lazymig.PageSize, PageSize: r.pageSize,
 		}
 		if extra != "unregistered" {
 			must(h.Register(region.Address, region.Size))
 		}
 		regions = append(regions, region)
 	}
-	if extra == "huge" {
-		regions = []firecracker.Region{{Address: 1 << 30, Size: 2 << 20, PageSize: 2 << 20}}
+	if extra == "gigantic" {
+		regions = []firecracker.Region{{Address: 1 << 30, Size: 1 << 30, PageSize: 1 << 30}}
 	}
 	conn, err := net.Dial("unix", socket)
 	must(err)

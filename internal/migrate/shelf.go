@@ -100,7 +100,10 @@ func (in *installer) lookUp() {
 	if in.shelf == nil || in.onDemand || !in.committed.Load() || in.storming() {
 		return
 	}
-	want := func(p lazymig.PageNumber) bool { return in.recipe.has.has(p) && !in.table.known(p) }
+	want := func(p lazymig.PageNumber) bool {
+		_, huge := in.whole(p) // these are looked for when they are gathered
+		return !huge && in.recipe.has.has(p) && !in.table.known(p)
+	}
 	for len(in.shelf.slow.free) > 0 && len(in.recipe.queue) > 0 {
 		run, ok := in.recipe.next(chunkPages, want)
 		if !ok {
@@ -146,9 +149,9 @@ func (s *shelf) ask(l *lookups, run lazymig.Run, r *recipe, limit time.Duration)
 // loseLookups gives up those that take too long: the source has the pages. When
 // none of the background has come for long, the storage hangs, and the whole
 // cache is given up.
-func (in *installer) loseLookups() {
+func (in *installer) loseLookups() error {
 	if in.shelf == nil || len(in.shelf.out) == 0 {
-		return
+		return nil
 	}
 	now := time.Now()
 	for a := range in.shelf.out {
@@ -164,16 +167,14 @@ func (in *installer) loseLookups() {
 		}
 	}
 	if len(in.shelf.slow.free) > 0 || now.Sub(in.shelf.moved) < lookupLimit || in.recipe.gone {
-		return
+		return nil
 	}
 	in.message("the storage of the cache does not answer: goes on without the cache")
 	in.hung.Store(true)
 	in.recipe.gone, in.recipe.queue = true, nil
 	in.recipe.has.reset()
 	clear(in.shelf.out)
-	for p := range in.table.demanded {
-		in.demand(p)
-	}
+	return in.demandAll()
 }
 
 // pass has the source asked for pages that the shelf would come to last, and
@@ -198,7 +199,7 @@ func (in *installer) miss(p lazymig.PageNumber) {
 		return
 	}
 	in.lack(p)
-	if _, waits := in.table.demanded[p]; waits {
+	if in.waits(p) {
 		in.demand(p)
 	}
 }

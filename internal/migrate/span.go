@@ -14,6 +14,7 @@ type span struct {
 	first lazymig.PageNumber
 	pages uint64
 	start uint64 // address of the first page
+	huge  bool   // the kernel takes 512 of them at a time
 }
 
 func (s span) end() lazymig.PageNumber { return s.first + lazymig.PageNumber(s.pages) }
@@ -30,7 +31,7 @@ func newSpans(layout lazymig.Layout, mappings []vmm.Mapping) (spans, error) {
 			return nil, fmt.Errorf("map guest memory: mapping at %#x lies outside the layout", m.Start)
 		}
 		first := layout.First(m.Region) + lazymig.PageNumber(m.Offset/lazymig.PageSize)
-		out = append(out, span{first: first, pages: m.Length / lazymig.PageSize, start: m.Start})
+		out = append(out, span{first: first, pages: m.Length / lazymig.PageSize, start: m.Start, huge: m.Huge})
 		covered += m.Length
 	}
 	if covered != layout.Bytes() {
@@ -59,6 +60,19 @@ func (s spans) page(address uint64) (lazymig.PageNumber, bool) {
 	}
 	return 0, false
 }
+
+// huge returns the huge page that p is a part of; ok says that there is one.
+func (s spans) huge(p lazymig.PageNumber) (whole lazymig.Run, ok bool) {
+	for _, x := range s {
+		if x.huge && p >= x.first && p < x.end() {
+			return lazymig.Run{First: p - (p-x.first)%hugeParts, Count: hugeParts}, true
+		}
+	}
+	return lazymig.Run{First: p, Count: 1}, false
+}
+
+// hasHuge reports whether any of the memory is in huge pages.
+func (s spans) hasHuge() bool { return slices.ContainsFunc(s, func(x span) bool { return x.huge }) }
 
 // each calls visit for every page of the byte range that belongs to the guest.
 func (s spans) each(start, length uint64, visit func(lazymig.PageNumber)) {

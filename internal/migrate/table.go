@@ -27,12 +27,16 @@ type table struct {
 	kept      *pageMap
 	zero      bitmap
 	requested bitmap
-	poisoned  map[lazymig.PageNumber]struct{}
+	// gathered has the parts of huge pages that wait for the others; nil if the
+	// guest has none.
+	gathered bitmap
+	poisoned map[lazymig.PageNumber]struct{}
 	// demanded holds the pages that a thread of the guest waits for, with the
 	// time of the first fault. The guest's threads bound it.
 	demanded map[lazymig.PageNumber]time.Time
 	// dataOnly has the pages that this host turned out not to have: the source
-	// must send them as data. refs counts the references that came all the same.
+	// must send them as data. refs counts the references that came all the same, and
+	// how often the source left a page out that did not come.
 	dataOnly bitmap
 	refs     map[lazymig.PageNumber]int
 	// unknown counts the pages that are missing or requested.
@@ -51,7 +55,7 @@ func newTable(pages uint64, kept *pageMap) *table {
 
 // known reports whether page p needs no answer of the source any more.
 func (t *table) known(p lazymig.PageNumber) bool {
-	if t.kept.installed.has(p) || t.zero.has(p) || t.kept.discarded.has(p) {
+	if t.kept.installed.has(p) || t.zero.has(p) || t.kept.discarded.has(p) || t.gathered != nil && t.gathered.has(p) {
 		return true
 	}
 	_, poisoned := t.poisoned[p]
@@ -75,6 +79,12 @@ func (t *table) markInstalled(first lazymig.PageNumber, count int) {
 	}
 }
 
+// markGathered marks a part of a huge page that waits for the others.
+func (t *table) markGathered(p lazymig.PageNumber) {
+	t.settle(p)
+	t.gathered.set(p)
+}
+
 func (t *table) markZero(p lazymig.PageNumber) {
 	t.settle(p)
 	t.zero.set(p)
@@ -91,7 +101,7 @@ func (t *table) markZeroRun(run lazymig.Run) uint64 {
 		if left := uint64(run.End()) - w*64; left < 64 {
 			mask &= 1<<left - 1
 		}
-		mask &^= t.kept.installed.word(w) | t.kept.discarded.word(w) | t.zero.word(w) | t.poisonedWord(w)
+		mask &^= t.kept.installed.word(w) | t.kept.discarded.word(w) | t.zero.word(w) | t.poisonedWord(w) | t.gatheredWord(w)
 		t.zero.setWord(w, t.zero.word(w)|mask)
 		t.requested.setWord(w, t.requested.word(w)&^mask)
 		fresh += uint64(bits.OnesCount64(mask))
@@ -174,7 +184,15 @@ func (t *table) missingWord(w uint64) uint64 {
 	if left := t.pages - w*64; left < 64 {
 		free &= 1<<left - 1
 	}
-	return free &^ t.poisonedWord(w)
+	return free &^ (t.poisonedWord(w) | t.gatheredWord(w))
+}
+
+// gatheredWord returns the gathered parts among 64·w to 64·w+63.
+func (t *table) gatheredWord(w uint64) uint64 {
+	if t.gathered == nil {
+		return 0
+	}
+	return t.gathered.word(w)
 }
 
 // poisonedWord returns the poisoned pages among 64·w to 64·w+63.

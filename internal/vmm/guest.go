@@ -36,6 +36,8 @@ type Mapping struct {
 	Start uint64
 	// Offset is the position in the region, Length the size; both in bytes.
 	Offset, Length uint64
+	// Huge says that it consists of pages of lazymig.HugePageSize.
+	Huge bool
 }
 
 // Frozen is what the freeze of a guest found out.

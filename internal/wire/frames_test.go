@@ -37,6 +37,8 @@ func testPages(kinds ...Kind) *Pages {
 			b.AddPoison()
 		case KindRef:
 			b.AddRef(&digest)
+		case KindElsewhere:
+			b.AddElsewhere()
 		case KindData:
 			page := b.Room()[:lazymig.PageSize]
 			for j := range page {
@@ -111,7 +113,7 @@ func samples() map[Type][]frame {
 		},
 		TypePages: {
 			testPages(KindZero, KindData, KindPoison, KindData), testPages(KindData),
-			testPages(KindRef, KindZero, KindData, KindRef), packedPages(),
+			testPages(KindRef, KindZero, KindData, KindElsewhere, KindRef), packedPages(),
 			testPages(bytesToKinds(strings.Repeat("\x00", MaxPages))...),
 		},
 		TypeAhead:  {Ahead{}, Ahead{Runs: []lazymig.Run{{First: 0, Count: MaxHotPages - 1}, last}, Urgent: 1}},

@@ -21,6 +21,9 @@ const (
 	// KindRef is a page that the destination is likely to have: a digest
 	// follows, but no data.
 	KindRef Kind = 3
+	// KindElsewhere is a page that has gone as an answer on the demand stream of
+	// the same link since it was asked for on this one; nothing else follows.
+	KindElsewhere Kind = 4
 )
 
 // String returns the kind as errors name it.
@@ -34,6 +37,8 @@ func (k Kind) String() string {
 		return "poison"
 	case KindRef:
 		return "reference"
+	case KindElsewhere:
+		return "elsewhere"
 	}
 	return fmt.Sprintf("kind %d", uint8(k))
 }
@@ -174,7 +179,7 @@ func ParsePages(payload []byte) (Pages, error) {
 			f.mask |= 1 << i
 		case KindRef:
 			f.refs |= 1 << i
-		case KindZero, KindPoison:
+		case KindZero, KindPoison, KindElsewhere:
 		default:
 			d.fail("%s of page %d is unknown", Kind(k), i)
 		}

@@ -80,6 +80,9 @@ func (b *PagesBuilder) AddRef(digest *[32]byte) {
 	b.digests = append(b.digests, digest[:]...)
 }
 
+// AddElsewhere adds a page that goes on the demand stream.
+func (b *PagesBuilder) AddElsewhere() { b.kinds = append(b.kinds, byte(KindElsewhere)) }
+
 // Data returns all data pages so far.
 func (b *PagesBuilder) Data() []byte { return b.buf[dataOffset:b.dataEnd()] }
 

@@ -84,7 +84,7 @@ func TestReject(t *testing.T) {
 		"pages packed as long as they are": {TypePages, change(pages, 10, 1)},
 		"no pages packed":                  {TypePages, change(testPages(KindZero), 10, 1)},
 		"pages reserved":                   {TypePages, change(pages, 11, 1)},
-		"pages kind 4":                     {TypePages, change(pages, 12, 4)},
+		"pages kind 5":                     {TypePages, change(pages, 12, 5)},
 		"pages reference with data":        {TypePages, change(pages, 12, byte(KindRef))},
 		"filter too large":                 {TypeFilter, Filter{Size: MaxFilter + 1, Data: []byte{1}}.Append(nil)[headerSize:]},
 		"filter too long":                  {TypeFilter, Filter{Size: 1, Data: []byte{1, 2}}.Append(nil)[headerSize:]},

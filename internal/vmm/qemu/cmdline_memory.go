@@ -16,6 +16,7 @@ type backend struct {
 	id         string
 	path       string // mem-path as it was given, made absolute
 	size       uint64 // bytes
+	huge       bool   // mem-path is on a hugetlbfs; checkPlace finds out
 }
 
 // otherMemory are the kinds of memory backends that cannot be used, with the

@@ -73,7 +73,7 @@ func compareRAM(source, destination []RAMBlock) vmm.Check {
 	text := func(r RAMBlock) string {
 		return fmt.Sprintf("%s (%d bytes, %d byte pages)", r.ID, r.Size, r.PageSize)
 	}
-	return compareLists("ram-layout", "give the destination's QEMU the same memory backends: ids, sizes, pages of 4 KiB", source, destination, text)
+	return compareLists("ram-layout", "give the destination's QEMU the same memory backends: ids, sizes, and mem-path on the same kind of file system (tmpfs, or hugetlbfs for huge pages)", source, destination, text)
 }
 
 func compareDIMMs(source, destination []DIMM) vmm.Check {

@@ -136,6 +136,18 @@ const (
 	DiskOther  DiskKind = "other"  // a network address, or a path that cannot be looked at
 )
 
+// huge returns how many bytes of RAM are in huge pages. A file of those looks
+// allocated from its first byte to its last.
+func (d Description) huge() uint64 {
+	var sum uint64
+	for _, r := range d.RAM {
+		if r.PageSize != lazymig.PageSize {
+			sum += r.Size
+		}
+	}
+	return sum
+}
+
 // Layout returns the regions that lazymig moves, in the order that both sides
 // use: the memory backends ordered by ID.
 func (d Description) Layout() lazymig.Layout {

@@ -79,7 +79,7 @@ func NewIncoming(config IncomingConfig) (*Incoming, error) {
 	problems := []error{i.refuseLiveSockets()}
 	for _, b := range command.backends {
 		problems = append(problems, b.checkPlace())
-		i.files = append(i.files, &ramFile{id: b.id, path: b.filePath(config.Tag), size: b.size})
+		i.files = append(i.files, &ramFile{id: b.id, path: b.filePath(config.Tag), size: b.size, huge: b.huge})
 	}
 	if err := errors.Join(problems...); err != nil {
 		return nil, err

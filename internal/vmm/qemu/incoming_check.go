@@ -73,7 +73,7 @@ func (i *Incoming) Preflight(ctx context.Context, source Description) ([]vmm.Che
 	if err != nil {
 		return nil, err
 	}
-	need := withSpare(source.Allocated)
+	need := withSpare(source.Allocated - min(source.Allocated, source.huge()))
 	limits, err := Host{}.readMemoryLimits(strconv.Itoa(i.PID()))
 	if err != nil {
 		return nil, err
@@ -82,13 +82,31 @@ func (i *Incoming) Preflight(ctx context.Context, source Description) ([]vmm.Che
 	if err != nil {
 		return nil, err
 	}
-	checks = append(checks, checkSpace(places, need)...)
+	if len(places) > 0 {
+		checks = append(checks, checkSpace(places, need)...)
+	}
 	checks = append(checks, checkMachineMemory(machine, need), checkMemoryLimits(limits, need))
 	pages, err := Host{}.checkHugePages(places)
 	if err != nil {
 		return nil, err
 	}
-	return append(checks, pages, i.checkUntouched(), checkUserfaultfd()), nil
+	return append(checks, pages, i.checkReserved(), i.checkUntouched(), checkUserfaultfd()), nil
+}
+
+// checkReserved says what is held for RAM in huge pages: QEMU has mapped it, which
+// reserves all of it, or it would not run.
+func (i *Incoming) checkReserved() vmm.Check {
+	const name = "hugetlb-pages"
+	var size uint64
+	for _, f := range i.files {
+		if f.huge {
+			size += f.size
+		}
+	}
+	if size == 0 {
+		return passed(name, "the guest's RAM is not in huge pages")
+	}
+	return passed(name, "%s in huge pages are reserved", mebibytes(size))
 }
 
 // withSpare adds room for what the guest touches while its memory arrives.

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lazymig/lazymig"
 )
 
 // ramFile is one RAM file that this destination created for a memory backend.
@@ -14,6 +16,7 @@ type ramFile struct {
 	id     string // the memory backend's
 	path   string
 	size   uint64
+	huge   bool     // on hugetlbfs
 	file   *os.File // nil before create and after close
 	device uint64
 	inode  uint64
@@ -31,11 +34,31 @@ func (b *backend) checkPlace() error {
 	case err != nil:
 		return refuse(fmt.Sprintf("%s: %v", directory, err), "create the directory on a tmpfs, or use /dev/shm")
 	case fs.Type == unix.HUGETLBFS_MAGIC:
-		return refuse("huge pages (hugetlbfs) are not supported", "use a path in /dev/shm on both hosts")
+		b.huge = true
+		reserve, _ := b.properties.get("reserve")
+		if reserve == "off" {
+			return refuse("reserve=off: a guest that needs a huge page when there is none left would be lost", "leave reserve out")
+		}
+		if reason, fix := checkHugePages(uint64(fs.Bsize), b.size); reason != "" {
+			return refuse(reason, fix)
+		}
 	case fs.Type != unix.TMPFS_MAGIC:
-		return refuse(directory+" is not on a tmpfs", "use a path in /dev/shm on both hosts")
+		return refuse(directory+" is on neither a tmpfs nor a hugetlbfs", "use a path in /dev/shm on both hosts")
 	}
 	return nil
+}
+
+// checkHugePages says why memory of that many bytes in huge pages of pageSize
+// cannot be served, and what to do about it.
+func checkHugePages(pageSize, size uint64) (reason, fix string) {
+	switch {
+	case pageSize != lazymig.HugePageSize:
+		return fmt.Sprintf("its huge pages have %s: a thread that touches one would wait for as long as all of that takes", mebibytes(pageSize)),
+			"mount -t hugetlbfs -o pagesize=2M none DIRECTORY, and use a path there on both hosts"
+	case size%lazymig.HugePageSize != 0:
+		return fmt.Sprintf("%d bytes are not whole huge pages of %s", size, mebibytes(pageSize)), "make the size a multiple of 2 MiB"
+	}
+	return "", ""
 }
 
 // create makes the file: new, empty, of full size, readable by its owner

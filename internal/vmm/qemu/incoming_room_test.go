@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lazymig/lazymig/bench/prereq"
 	"github.com/lazymig/lazymig/internal/vmm"
 
 	"golang.org/x/sys/unix"
@@ -108,11 +109,46 @@ func makeMemoryGroup(t *testing.T, limit int) string {
 	return ""
 }
 
-func TestHugePageFileSystemIsRefused(t *testing.T) {
+func TestHugePageFileSystems(t *testing.T) {
 	x := newIncomingTest(t)
-	x.ram = filepath.Join(mountAt(t, "hugetlbfs", ""), "ram")
-	_, err := NewIncoming(IncomingConfig{Args: x.guestArgs("q35"), Dir: x.dir, Tag: "t1"})
-	if err == nil || !strings.Contains(err.Error(), "huge pages") {
-		t.Errorf("got %v", err)
+	refused := func(why string) {
+		t.Helper()
+		_, err := NewIncoming(IncomingConfig{Args: x.guestArgs("q35"), Dir: x.dir, Tag: "t1"})
+		if err == nil || !strings.Contains(err.Error(), why) {
+			t.Errorf("got %v", err)
+		}
+	}
+	x.ram = filepath.Join(mountAt(t, "hugetlbfs", "pagesize=1G"), "ram")
+	refused("1024 MiB")
+	x.ram = filepath.Join(mountAt(t, "hugetlbfs", "pagesize=2M"), "ram") + ",reserve=off"
+	refused("reserve=off")
+}
+
+// TestArmHugePages starts a QEMU whose RAM is in huge pages, and arms it.
+func TestArmHugePages(t *testing.T) {
+	prereq.HugePages(t, 64)
+	x := newIncomingTest(t)
+	x.ram = filepath.Join(mountAt(t, "hugetlbfs", "pagesize=2M"), "ram")
+	x.start(t, x.guestArgs("q35"))
+	source, err := x.Describe(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	checks, err := x.Preflight(t.Context(), source)
+	if got := statusOf(checks, "hugetlb-pages"); err != nil || got != vmm.StatusOK {
+		t.Errorf("%s, %v", got, err)
+	}
+	for _, c := range checks {
+		if c.Status != vmm.StatusOK {
+			t.Errorf("%+v", c)
+		}
+	}
+	handle, mappings, err := x.Arm(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer handle.Close()
+	if len(mappings) != 1 || !mappings[0].Huge {
+		t.Errorf("mapped at %+v", mappings)
 	}
 }

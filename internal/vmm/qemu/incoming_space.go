@@ -20,11 +20,14 @@ type place struct {
 	free      uint64 // bytes; of a tmpfs without a limit, all of the RAM files
 }
 
-// places returns the file systems of the RAM files.
+// places returns the tmpfs file systems of the RAM files.
 func (i *Incoming) places() ([]place, error) {
 	var list []place
 	index := make(map[uint64]int)
 	for _, f := range i.files {
+		if f.huge {
+			continue
+		}
 		at, ok := index[f.device]
 		if !ok {
 			free, err := freeSpace(filepath.Dir(f.path))

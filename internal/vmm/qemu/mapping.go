@@ -26,7 +26,7 @@ func findMappings(all []vma, files []*ramFile) ([]vmm.Mapping, error) {
 				return nil, fmt.Errorf("find the RAM of %s: the mapping at offset %d follows one that ends at %d", f.id, v.offset, next)
 			}
 			next += v.length()
-			list = append(list, vmm.Mapping{Region: region, Start: v.start, Offset: v.offset, Length: v.length()})
+			list = append(list, vmm.Mapping{Region: region, Start: v.start, Offset: v.offset, Length: v.length(), Huge: f.huge})
 		}
 		if next != f.size {
 			return nil, fmt.Errorf("find the RAM of %s: %d of %d bytes are mapped", f.id, next, f.size)

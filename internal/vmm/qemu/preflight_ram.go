@@ -54,12 +54,15 @@ func (f *findings) checkBackend(r ram) vmm.Check {
 // checkFile judges a shared file that QEMU maps as it says.
 func (f *findings) checkFile(name string, r ram, refuse func(string, ...any) vmm.Check) vmm.Check {
 	fs := f.fileSystems[r.ID]
+	if fs == unix.HUGETLBFS_MAGIC {
+		if reason, fix := checkHugePages(r.pageSize, r.Size); reason != "" {
+			return refused(name, fix, "backend %s: %s", r.ID, reason)
+		}
+	}
 	switch {
-	case fs == unix.HUGETLBFS_MAGIC:
-		return refuse("backend %s is in huge pages (hugetlbfs), which lazymig cannot serve", r.ID)
-	case fs != unix.TMPFS_MAGIC:
-		return refuse("backend %s: %s is not on a tmpfs (file system type %#x)", r.ID, r.path, fs)
-	case r.pageSize != lazymig.PageSize:
+	case fs != unix.TMPFS_MAGIC && fs != unix.HUGETLBFS_MAGIC:
+		return refuse("backend %s: %s is on neither a tmpfs nor a hugetlbfs (file system type %#x)", r.ID, r.path, fs)
+	case fs == unix.TMPFS_MAGIC && r.pageSize != lazymig.PageSize:
 		return refuse("backend %s has pages of %d bytes, not of %d", r.ID, r.pageSize, lazymig.PageSize)
 	case r.place.deleted:
 		return refuse("backend %s: the file %s has no name any more", r.ID, r.path)
