@@ -89,7 +89,7 @@ func TestWindowBounds(t *testing.T) {
 	if w.Room() != 40 {
 		t.Errorf("room %d after a hundred answers, want the most", w.Room())
 	}
-	w.Reset()
+	w.Reset(0)
 	if w.Room() != 10 {
 		t.Errorf("room %d after a reset, want one chunk", w.Room())
 	}

@@ -20,12 +20,21 @@ import (
 //	queueing above the target     the limit is halved, at most once in the time
 //	                              that an answer takes
 //
-// The limit stays between one chunk, so that a busy guest never stops the
-// background, and the most that was configured.
+// What the path holds bounds it too, so that what was asked for before anybody
+// waited is no queue of seconds on a slow link: the rate at which answers have come
+// lately, times a round trip and a quarter, and Slack on top. That is the
+// bandwidth-delay product of BBR (Cardwell et al., ACM Queue 2016), with its gain of
+// two while the rate still grows.
+//
+// The limit never falls below what comes in windowFloor, so that a busy guest does not
+// stop the background, and never exceeds the most that was configured.
 type Window struct {
-	// Chunk is what the background asks for at a time, in pages: the least
-	// that the limit can be. Most is the most, in pages.
+	// Chunk is what the background asks for at a time, at most, in pages, and where
+	// the limit begins. Most is the most that the limit can be.
 	Chunk, Most uint64
+	// RTT is the round trip of the path, and Slack how long the link may go on with
+	// what was asked for beyond that. Without a Slack the path bounds nothing.
+	RTT, Slack time.Duration
 	// Target is how much longer than the quickest demand answer one may take on
 	// a short path.
 	Target time.Duration
@@ -42,6 +51,7 @@ type Window struct {
 	sampled    time.Time
 	queueing   time.Duration
 	cut        time.Time
+	flow       flow
 }
 
 const (
@@ -54,10 +64,36 @@ const (
 	windowMemory = 200 * time.Millisecond
 	// windowShare is the part of base, 1/n, that the target is at least.
 	windowShare = 4
+	// windowFloor is the time whose answers may always be under way.
+	windowFloor = 2 * time.Millisecond
+	// windowParts is into how many requests a full window goes, at least, and
+	// leastChunk the least that one of them asks for, in pages.
+	windowParts = 8
+	leastChunk  = 8
 )
 
 // Limit returns how many pages may be in flight now.
-func (w *Window) Limit() uint64 { return max(w.limit, w.Chunk) }
+func (w *Window) Limit() uint64 {
+	limit := max(w.limit, w.floor())
+	if w.Slack > 0 && w.flow.known() {
+		limit = min(limit, w.flow.holds(w.RTT, w.Slack)+w.floor())
+	}
+	return limit
+}
+
+// floor returns how many pages may always be in flight.
+func (w *Window) floor() uint64 {
+	if w.Slack == 0 || !w.flow.known() {
+		return w.Chunk
+	}
+	return min(max(uint64(w.flow.rate()*windowFloor.Seconds()), 2*leastChunk), w.Chunk)
+}
+
+// Request returns how many pages the background asks for at a time: fewer on a slow
+// path, so that what somebody waits for gets in between.
+func (w *Window) Request() uint64 {
+	return min(max(w.Limit()/windowParts, leastChunk), w.Chunk)
+}
 
 // Room returns how many more pages may be asked for.
 func (w *Window) Room() uint64 { return w.Limit() - min(w.Limit(), w.inFlight) }
@@ -68,6 +104,7 @@ func (w *Window) Add(n uint64) { w.inFlight += n }
 // Done counts n pages as answered at now.
 func (w *Window) Done(now time.Time, n uint64) {
 	w.inFlight -= min(n, w.inFlight)
+	w.flow.add(now, n, w.RTT)
 	if now.Sub(w.sampled) > max(windowMemory, windowSamples*w.base) {
 		w.queueing = 0
 	}
@@ -112,7 +149,7 @@ func (w *Window) learn(now time.Time, waited time.Duration) {
 }
 
 // Reset begins anew, with one chunk and without a quickest answer, after the
-// link was replaced.
-func (w *Window) Reset() {
-	*w = Window{Chunk: w.Chunk, Most: w.Most, Target: w.Target}
+// link was replaced by one whose round trip is rtt.
+func (w *Window) Reset(rtt time.Duration) {
+	*w = Window{Chunk: w.Chunk, Most: w.Most, Target: w.Target, Slack: w.Slack, RTT: rtt}
 }

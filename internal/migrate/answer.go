@@ -359,8 +359,8 @@ func (in *installer) ask() {
 	if in.link == nil || in.onDemand || !in.mapped || !in.committed.Load() || in.storming() {
 		return
 	}
-	for in.window.Room() >= chunkPages {
-		run, ok := in.next()
+	for in.window.Room() >= in.window.Request() {
+		run, ok := in.next(in.window.Request())
 		if !ok && in.pass() {
 			continue
 		}

@@ -109,13 +109,13 @@ func (f *fetcher) end(err error) {
 	}
 }
 
-// isFar reports whether a round trip is long beside what the hosts do.
-func (f *fetcher) isFar() bool {
-	if f.link == nil {
-		return false // it reads a file
+// rtt returns the shortest round trip of the link so far; 0 without one.
+func (f *fetcher) rtt() time.Duration {
+	if f == nil || f.link == nil {
+		return 0 // it reads a file
 	}
 	_, rtt := f.link.RTT()
-	return rtt > farRTT
+	return rtt
 }
 
 // stop waits until all goroutines of a dead link are gone.

@@ -2,35 +2,36 @@ package migrate
 
 import "github.com/lazymig/lazymig"
 
-// next returns the next run that the background asks the source for. Huge pages
+// next returns the next run of at most limit pages that the background asks the
+// source for. Huge pages
 // are filled one after the other, because each takes memory until it is whole.
-func (in *installer) next() (lazymig.Run, bool) {
+func (in *installer) next(limit uint64) (lazymig.Run, bool) {
 	for in.huge != nil {
-		if run, ok := in.nextPart(); ok {
+		if run, ok := in.nextPart(limit); ok {
 			return run, true
 		}
 		if len(in.huge.open) >= maxGathered {
 			return lazymig.Run{}, false
 		}
-		run, ok := in.plan.Next(chunkPages, in)
+		run, ok := in.plan.Next(limit, in)
 		whole, huge := in.whole(run.First)
 		if !ok || !huge {
 			return run, ok
 		}
 		in.gather(whole)
 	}
-	return in.plan.Next(chunkPages, in)
+	return in.plan.Next(limit, in)
 }
 
 // nextPart returns the next run of parts that open huge pages lack, and has the
 // cache asked for those that it may have.
-func (in *installer) nextPart() (lazymig.Run, bool) {
+func (in *installer) nextPart(limit uint64) (lazymig.Run, bool) {
 	for _, first := range in.huge.order {
 		whole := lazymig.Run{First: first, Count: hugeParts}
 		in.lookUpParts(whole)
 		run, ok := in.table.missing(first, in.recipe.expects())
 		if ok && run.First < whole.End() {
-			run.Count = min(run.Count, uint64(whole.End()-run.First))
+			run.Count = min(run.Count, limit, uint64(whole.End()-run.First))
 			return run, true
 		}
 	}

@@ -94,7 +94,7 @@ func newInstaller(handle *uffd.Handle, reader *uffd.Reader, s spans, t *table, c
 		demands: make(chan *answer, answerBuffers), bulk: make(chan *answer, answerBuffers),
 		links: make(chan *fetcher, 1), watch: newHotWatch(), hung: new(atomic.Bool),
 		plan:   prefetch.NewPlan(prefetch.Policies(), strideMost, bubbleReach),
-		window: prefetch.Window{Chunk: chunkPages, Most: windowPages, Target: demandTarget},
+		window: prefetch.Window{Chunk: chunkPages, Most: windowPages, Target: demandTarget, Slack: linkSlack},
 	}
 	in.useHuge()
 	return in
@@ -277,7 +277,7 @@ func (in *installer) adoptLink() error {
 		return nil
 	}
 	in.table.forgetRequests()
-	in.window.Reset()
+	in.window.Reset(in.link.rtt())
 	if in.current.answer != nil && !in.current.answer.local {
 		in.current.answer.release()
 		in.current = bulkWork{}
@@ -285,7 +285,7 @@ func (in *installer) adoptLink() error {
 	if in.link == nil {
 		return nil
 	}
-	in.isFar = in.link.isFar()
+	in.isFar = in.link.rtt() > farRTT
 	in.askAhead()
 	return in.demandAll()
 }

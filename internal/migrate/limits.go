@@ -34,6 +34,10 @@ const (
 	// demandTarget is how much longer than at best a demand answer may take
 	// before the background gives way.
 	demandTarget = time.Millisecond
+	// linkSlack is how long the link may be busy with what the background has asked
+	// for beyond a round trip, before anybody's waiting says more. The hosts need some
+	// of it to react.
+	linkSlack = 6 * time.Millisecond
 	// stormTime is how long the background waits behind the resume, and
 	// stormRecheck how often the installer looks whether it is over.
 	stormTime    = 200 * time.Millisecond

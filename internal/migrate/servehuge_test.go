@@ -173,7 +173,7 @@ func TestHugePagesAreBounded(t *testing.T) {
 	kept := &pageMap{installed: newBitmap(pages), discarded: newBitmap(pages)}
 	in := newInstaller(nil, nil, spans{{pages: pages, start: 1 << 30, huge: true}}, newTable(pages, kept), newCounters(), nil)
 	for {
-		run, ok := in.next()
+		run, ok := in.next(chunkPages)
 		if !ok {
 			break
 		}

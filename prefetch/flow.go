@@ -1,0 +1,63 @@
+package prefetch
+
+import (
+	"slices"
+	"time"
+)
+
+const (
+	// flowSamples is how many of the newest samples of the rate count, of which each
+	// takes a round trip, and at least flowTime.
+	flowSamples = 4
+	flowTime    = 10 * time.Millisecond
+	// flowGrows says that a rate grows: by a quarter. It is also how much more may be
+	// under way than the rate says, so that it can grow; startGain is that at the
+	// beginning.
+	flowGrows = 1.25
+	startGain = 2
+)
+
+// flow estimates how many pages a path holds, by the rate at which they come.
+type flow struct {
+	began   time.Time
+	pages   uint64
+	samples [flowSamples]float64 // pages per second
+	count   int
+	full    bool // the rate has stopped growing
+}
+
+// known reports whether there is a rate.
+func (f *flow) known() bool { return f.count > 0 }
+
+// rate returns the pages per second of the best of the newest samples.
+func (f *flow) rate() float64 { return slices.Max(f.samples[:]) }
+
+// holds returns how many pages are under way on a path of that round trip, and on
+// the link behind it for slack.
+func (f *flow) holds(rtt, slack time.Duration) uint64 {
+	gain := flowGrows
+	if !f.full {
+		gain = startGain
+	}
+	return uint64(f.rate() * (gain*rtt.Seconds() + slack.Seconds()))
+}
+
+// add counts n pages that have come at now.
+func (f *flow) add(now time.Time, n uint64, rtt time.Duration) {
+	if f.began.IsZero() {
+		f.began = now
+		return
+	}
+	f.pages += n
+	took := now.Sub(f.began)
+	if took < max(rtt, flowTime) {
+		return
+	}
+	rate := float64(f.pages) / took.Seconds()
+	if f.count >= flowSamples && rate < flowGrows*f.rate() {
+		f.full = true
+	}
+	f.samples[f.count%flowSamples] = rate
+	f.count++
+	f.began, f.pages = now, 0
+}
