@@ -318,9 +318,7 @@ func (in *installer) fault(p lazymig.PageNumber) error {
 	if !waits {
 		now := time.Now()
 		in.table.demanded[p] = now
-		if !in.committed.Load() || now.Sub(in.ran) < hotTime {
-			in.watch.fault(p, now)
-		}
+		in.watch.fault(p, now, in.recipe.knows(p))
 	}
 	switch {
 	case in.recipe.knows(p):

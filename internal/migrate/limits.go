@@ -22,6 +22,12 @@ const (
 	bubbleReach = 2048
 	// maxRingPages bounds the pages of virtio rings that go ahead.
 	maxRingPages = 128
+	// maxSeenPages bounds the pages that are kept of one switch, because the guest
+	// waited for them: 2 MiB.
+	maxSeenPages = 512
+	// maxLikelyPages bounds the pages that go ahead because of the guest's
+	// registers: 1.5 MiB, 12 ms at 1 Gbit/s.
+	maxLikelyPages = 384
 	// batchBytes is from how many bytes on answers are written to a stream:
 	// what a busy link takes in a quarter of a millisecond at 1 Gbit/s.
 	batchBytes = 32 << 10
@@ -38,6 +44,9 @@ const (
 	// hotTime is how long behind the resume a fault counts as one of those
 	// that the guest's clients wait for.
 	hotTime = 150 * time.Millisecond
+	// maxFirstFaults bounds the faults of which it is kept when they were: a guest
+	// that moves for the first time has some 340 before its first heartbeat.
+	maxFirstFaults = 1024
 	// resumeTime is how long behind COMMIT the hot pages follow that are not
 	// urgent: about what a VMM takes to run a guest, which should not share its
 	// processors with their arrival.
