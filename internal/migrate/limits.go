@@ -26,8 +26,8 @@ const (
 	// waited for them: 2 MiB.
 	maxSeenPages = 512
 	// maxLikelyPages bounds the pages that go ahead because of the guest's
-	// registers: 1.5 MiB, 12 ms at 1 Gbit/s.
-	maxLikelyPages = 384
+	// registers: 1.25 MiB, 10 ms at 1 Gbit/s.
+	maxLikelyPages = 320
 	// batchBytes is from how many bytes on answers are written to a stream:
 	// what a busy link takes in a quarter of a millisecond at 1 Gbit/s.
 	batchBytes = 32 << 10

@@ -5,29 +5,26 @@ package x86
 //
 //  1. The page tables that the processors went through, but for the lowest ones
 //     of processes: a walk through them is the first thing that each processor
-//     does.
+//     does. Of those of processes, one in three hundred was needed soon.
 //  2. The pages that registers point to.
 //  3. What the kernel keeps for each processor: it lies around the task state.
 //     Of these frames those count that hold addresses.
 //  4. The stacks that these point to, and what is on them: the way back out of
 //     the last interrupts, and out of what sleeps until a timer wakes it.
-//  5. All that 3 points to: the tasks, their queues, the code of timers.
-//  6. The lowest page tables of processes.
+//  5. All else that 3 points to: the tasks, their queues, the code of timers.
 //
 // Accessed bits of pages say nothing here: Linux does not clear them while it
 // has memory, so that nearly all are set.
 func Likely(memory Memory, cpus []CPU, most int) []uint64 {
 	l := list{has: map[uint64]bool{}, most: most}
 	f := &frames{memory: memory, read: map[uint64]*[entries]uint64{}, finds: maxFinds}
-	var last []uint64
 	for _, c := range cpus[:min(len(cpus), maxCPUs)] {
 		if levels := c.levels(); levels > 0 {
 			s := space{frames: f, root: frameOf(c.CR3), levels: levels}
-			last = append(last, l.addTables(s)...)
+			l.addTables(s)
 			l.addAround(s, c)
 		}
 	}
-	l.add(last...)
 	return l.frames
 }
 
@@ -47,19 +44,17 @@ func (l *list) add(frames ...uint64) {
 	}
 }
 
-// addTables adds the page tables of s, and returns the lowest ones of processes.
-func (l *list) addTables(s space) (last []uint64) {
+// addTables adds the page tables of s.
+func (l *list) addTables(s space) {
 	levels := s.tables(maxTables)
 	for i, tables := range levels {
+		isLowest := i == len(levels)-1
 		for _, t := range tables {
-			if i == len(levels)-1 && !isKernel(t.address) {
-				last = append(last, t.frame)
-				continue
+			if isLowest && isKernel(t.address) || !isLowest && s.isUsed(t.frame) {
+				l.add(t.frame)
 			}
-			l.add(t.frame)
 		}
 	}
-	return last
 }
 
 // addAround adds what the registers of c lead to.
@@ -78,10 +73,9 @@ func (l *list) addAround(s space, c CPU) {
 	near := s.ownOf(task.frame, perCPUNear)
 	stacks, others := s.pointed(near)
 	l.add(stacks...)
-	again, code := s.pointed(stacks)
-	l.add(code...)
+	_, trail := s.pointed(stacks)
+	l.add(trail...)
 	l.add(others...)
-	l.add(again...)
 }
 
 // ownOf lists the frames around that of a task state which hold addresses.
@@ -113,11 +107,19 @@ func (s space) kernelAt(word uint64) (leaf, bool) {
 	return s.find(word)
 }
 
-// pointed lists the frames that the words of others lead to. Those that are
-// mapped singly and hold no code are taken for stacks, of which words lead to
-// the end.
+// pointed lists the frames that the words of others lead to, and tells those of
+// stacks.
 func (s space) pointed(from []uint64) (stacks, others []uint64) {
 	seen := map[uint64]bool{}
+	add := func(to []uint64, frames ...uint64) []uint64 {
+		for _, f := range frames {
+			if !seen[f] && len(to) < maxPointed {
+				seen[f] = true
+				to = append(to, f)
+			}
+		}
+		return to
+	}
 	for _, number := range from {
 		frame := s.frames.get(number)
 		if frame == nil {
@@ -125,31 +127,33 @@ func (s space) pointed(from []uint64) (stacks, others []uint64) {
 		}
 		for _, word := range frame {
 			at, ok := s.kernelAt(word)
-			switch {
-			case !ok || seen[at.frame]:
-			case at.small && at.entry&noExecute != 0:
-				stacks = s.addStack(stacks, word, seen)
-			case len(others) < maxPointed:
-				seen[at.frame] = true
-				others = append(others, at.frame)
+			if !ok || seen[at.frame] {
+				continue
+			}
+			if stack := s.stackAt(word); stack != nil {
+				stacks = add(stacks, stack...)
+			} else {
+				others = add(others, at.frame)
 			}
 		}
 	}
 	return stacks, others
 }
 
-// addStack adds the frames of a stack to which an address belongs, or whose end
-// it is.
-func (s space) addStack(stacks []uint64, address uint64, seen map[uint64]bool) []uint64 {
+// stackAt lists the frames of the stack that an address is in, from there to its
+// guard, or nil: a stack is mapped singly, holds no code, and not far below an
+// address in it is a page that is missing.
+func (s space) stackAt(address uint64) []uint64 {
+	var stack []uint64
 	for i := range uint64(stackPages + 1) {
 		at, ok := s.find(address - i*PageSize)
-		if !ok || !at.small || at.entry&noExecute == 0 {
-			break // the page that guards the stack
+		switch {
+		case !ok:
+			return stack
+		case !at.small || at.entry&noExecute == 0:
+			return nil
 		}
-		if !seen[at.frame] && len(stacks) < maxPointed {
-			seen[at.frame] = true
-			stacks = append(stacks, at.frame)
-		}
+		stack = append(stack, at.frame)
 	}
-	return stacks
+	return nil
 }

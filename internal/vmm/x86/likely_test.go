@@ -112,9 +112,6 @@ func TestLikely(t *testing.T) {
 		if sorted := slices.Sorted(slices.Values(got)); len(slices.Compact(sorted)) != len(got) {
 			t.Errorf("%d levels: a frame is there twice: %#x", levels, got)
 		}
-		if last := got[len(got)-1]; last < firstTable || last >= taskFrame {
-			t.Errorf("%d levels: %#x is last, want a lowest table of the process", levels, last)
-		}
 		if short := Likely(m.read, []CPU{c}, 3); !slices.Equal(short, got[:3]) {
 			t.Errorf("%d levels: 3 at most: %#x, want %#x", levels, short, got[:3])
 		}
@@ -137,8 +134,8 @@ func TestUntouchedTables(t *testing.T) {
 		m.frame(rootFrame)[i] &^= accessed
 	}
 	c.Task, c.Addresses = 0, nil
-	if got := Likely(m.read, []CPU{c}, 1000); !slices.Equal(got, []uint64{rootFrame}) {
-		t.Errorf("%#x, want the root alone", got)
+	if got := Likely(m.read, []CPU{c}, 1000); len(got) != 0 {
+		t.Errorf("%#x, want nothing", got)
 	}
 }
 

@@ -136,3 +136,18 @@ func (s space) below(t table, level int, seen map[uint64]bool, most int) []table
 	}
 	return list
 }
+
+// isUsed tells tables that a processor has gone through from those that Linux
+// makes beforehand.
+func (s space) isUsed(number uint64) bool {
+	frame := s.frames.get(number)
+	if frame == nil {
+		return false
+	}
+	for _, entry := range frame {
+		if entry&present != 0 && entry&accessed != 0 {
+			return true
+		}
+	}
+	return false
+}
