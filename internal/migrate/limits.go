@@ -42,8 +42,9 @@ const (
 	stormTime    = 200 * time.Millisecond
 	stormRecheck = 2 * time.Millisecond
 	// hotTime is how long behind the resume a fault counts as one of those
-	// that the guest's clients wait for.
-	hotTime = 150 * time.Millisecond
+	// that the guest's clients wait for: 512 round trips of 25 ms. On a short path
+	// maxSeenPages ends it sooner.
+	hotTime = 15 * time.Second
 	// maxFirstFaults bounds the faults of which it is kept when they were: a guest
 	// that moves for the first time has some 340 before its first heartbeat.
 	maxFirstFaults = 1024
