@@ -172,6 +172,7 @@ bench-migrate: build
 	mkdir -p '$(BENCH_OUT)'
 	$(MOVES) '$(BENCH_OUT)/migrations-full.jsonl' --factors guest,tls --repeat 2
 	$(MOVES) '$(BENCH_OUT)/migrations-full.jsonl' --factors link,rtt,loss --repeat 2 --techniques lazymig,postcopy-preempt
+	$(MOVES) '$(BENCH_OUT)/migrations-full.jsonl' --bandwidth none --repeat 3 --techniques lazymig,present
 	$(MOVES) '$(BENCH_OUT)/migrations-full.jsonl' --repeat 5
 
 ## bench-cache: what caches are worth, beside QEMU, in half an hour. Needs root; goes on where it was stopped.

@@ -38,9 +38,10 @@ var allowed = map[string][]string{
 
 	"internal/wire":            {"."},
 	"internal/vmm":             {".", "golang.org/x/sys/..."},
+	"internal/vmm/x86":         {},
 	"internal/vmm/process":     {"./internal/vmm", "golang.org/x/sys/..."},
 	"internal/vmm/qmp":         {".", "golang.org/x/sys/..."},
-	"internal/vmm/qemu":        {".", "./uffd", "./internal/vmm", "./internal/vmm/process", "./internal/vmm/qmp", "golang.org/x/sys/..."},
+	"internal/vmm/qemu":        {".", "./uffd", "./internal/vmm", "./internal/vmm/x86", "./internal/vmm/process", "./internal/vmm/qmp", "golang.org/x/sys/..."},
 	"internal/vmm/firecracker": {".", "./uffd", "golang.org/x/sys/..."},
 	"internal/vmm/microvm":     {".", "./uffd", "./internal/vmm", "./internal/vmm/process", "./internal/vmm/firecracker", "golang.org/x/sys/..."},
 	"internal/migrate":         {"*", "!./bench/...", "!./cmd/...", "!./internal/agent/..."},

@@ -13,9 +13,9 @@ type timeline struct {
 	beats []heartbeat.Beat
 	// baseRate is the guest's speed before the move, in operations per second.
 	baseRate float64
-	// began, stopped and free are when the move began, the guest stopped, and
-	// the source was needed no more.
-	began, stopped, free time.Time
+	// began, stopped, resumed and free are when the move began, the guest stopped
+	// and ran again, and the source was needed no more.
+	began, stopped, resumed, free time.Time
 	// first is the position of the first beat from the destination.
 	first int
 }
@@ -30,6 +30,18 @@ func newTimeline(beats []heartbeat.Beat, stream int) (timeline, bool) {
 // gap is the time between the beats around the switch.
 func (t timeline) gap() time.Duration {
 	return t.beats[t.first].Received.Sub(t.beats[t.first-1].Received)
+}
+
+// faultsBeforeBeat counts the faults, in microseconds behind the resume, that were
+// between that and the first beat. Those of the load of devices are before it.
+func (t timeline) faultsBeforeBeat(faults []int64) int {
+	n, beat := 0, t.beats[t.first].Received.Sub(t.resumed).Microseconds()
+	for _, at := range faults {
+		if at >= 0 && at <= beat {
+			n++
+		}
+	}
+	return n
 }
 
 // worst returns the longest operation after the switch, and the 99th percentile

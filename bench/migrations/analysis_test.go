@@ -51,6 +51,10 @@ func TestTimeline(t *testing.T) {
 	line.fill(&r)
 	near(t, "gap", r.GapMS, 301, 0)
 	near(t, "worst operation", r.WorstMS, 290, 0)
+	line.resumed = line.stopped.Add(20 * time.Millisecond)
+	if n := line.faultsBeforeBeat([]int64{-1, 0, 5, 280_000, 280_001}); n != 3 {
+		t.Errorf("%d faults before the first beat, want 3", n)
+	}
 	near(t, "p99", r.P99MS, 2, 0)
 	near(t, "switch", r.SwitchAtMS, 100, 0)
 	near(t, "free", r.FreeMS, 1100, 0)

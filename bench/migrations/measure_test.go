@@ -48,6 +48,21 @@ func config(t *testing.T, runs ...migrations.Run) (context.Context, migrations.C
 	return ctx, migrations.Config{Out: filepath.Join(t.TempDir(), "results"), Runs: runs, Environment: environment}
 }
 
+// TestMeasurePresent switches a guest to a QEMU over the same RAM file.
+func TestMeasurePresent(t *testing.T) {
+	here := small()
+	here.RateBits = 0
+	ctx, c := config(t, migrations.Plan(here, nil, []migrations.Technique{migrations.Present}, 1)...)
+	if err := migrations.Measure(ctx, c); err != nil {
+		t.Fatal(err)
+	}
+	r := results(t, c)
+	if len(r) != 1 || r[0].Outcome != migrations.Verified || r[0].GapMS <= 0 || r[0].BytesOut > 16<<20 {
+		t.Errorf("results %+v", r)
+	}
+	t.Logf("gap %.1f ms, stopped %.1f ms, %d bytes", r[0].GapMS, r[0].StoppedMS, r[0].BytesOut)
+}
+
 func build(ctx context.Context, t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "lazymig")

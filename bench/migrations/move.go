@@ -63,11 +63,13 @@ func (r *run) noteSwitch(ctx context.Context) error {
 	}
 	both := r.clocks.until(now)
 	stopped := both.here(r.pair.Source().Side(), r.source.seen["STOP"])
-	r.record.StoppedMS = ms(both.here(r.place.Side(), r.target.seen["RESUME"]).Sub(stopped))
+	resumed := both.here(r.place.Side(), r.target.seen["RESUME"])
+	r.record.StoppedMS = ms(resumed.Sub(stopped))
 	r.record.ClockBoundMS = ms(both.bound())
 	// QEMU's time stamps have no monotonic reading: count back from now.
 	at := time.Now()
 	r.line.stopped = at.Add(-at.Round(0).Sub(stopped))
+	r.line.resumed = at.Add(-at.Round(0).Sub(resumed))
 	return nil
 }
 
@@ -141,6 +143,10 @@ func (r *run) check(ctx context.Context) error {
 		return errors.Join(err, r.explain())
 	}
 	line.fill(&r.record.Results)
+	if r.record.Own != nil {
+		n := line.faultsBeforeBeat(r.record.Own.FirstFaultsUS)
+		r.record.FaultsBeforeBeat = &n
+	}
 	r.record.Series = line.series()
 	return nil
 }
@@ -161,7 +167,8 @@ func (r *run) recover(ctx context.Context) (timeline, error) {
 		if !ok {
 			return line, errors.New("find the switch in the heartbeat: it is not there")
 		}
-		line.baseRate, line.began, line.stopped, line.free = r.line.baseRate, r.line.began, r.line.stopped, r.line.free
+		line.baseRate, line.began, line.free = r.line.baseRate, r.line.began, r.line.free
+		line.stopped, line.resumed = r.line.stopped, r.line.resumed
 		if _, back := line.recovered(); back || line.baseRate == 0 || time.Now().After(limit) {
 			return line, nil
 		}

@@ -99,15 +99,15 @@ func Plan(base Setting, factors []Factor, techniques []Technique, repeat int) []
 	for n := 1; n <= repeat; n++ {
 		for _, v := range settings {
 			for _, t := range techniques {
-				if t == Lazymig && v.factor == FactorTLS {
-					continue // it always encrypts: the base has it
+				if (t == Lazymig || t == Present) && v.factor == FactorTLS {
+					continue // it always does, or has nothing to encrypt: the base has it
 				}
 				if t != Lazymig && v.Cache != NoCache {
 					continue // it has none
 				}
 				s := v.Setting
 				s.Technique = t
-				if t == Lazymig {
+				if t == Lazymig || t == Present {
 					s.RAM, s.TLS = RAMShared, false
 				}
 				runs = append(runs, Run{Setting: s, Repeat: n, Factor: string(v.factor)})

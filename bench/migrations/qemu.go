@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 
 	"github.com/lazymig/lazymig/bench/host"
 	"github.com/lazymig/lazymig/bench/vm"
@@ -17,7 +18,7 @@ const PeerPort = "7008"
 type peer struct {
 	technique   Technique
 	source      *monitor
-	place       *vm.VM
+	from, place *vm.VM
 	host        host.Host // of the place
 	destination *monitor
 	credentials *credentials // nil without TLS
@@ -26,6 +27,9 @@ type peer struct {
 // prepare starts the destination's QEMU and has it listen. It resumes the guest
 // by itself, as soon as it can.
 func (p *peer) prepare(ctx context.Context) (*monitor, error) {
+	if err := p.share(); err != nil {
+		return nil, err
+	}
 	if err := p.place.Start(append([]string{"-incoming", "defer"}, p.credentials.server()...)...); err != nil {
 		return nil, err
 	}
@@ -43,6 +47,21 @@ func (p *peer) prepare(ctx context.Context) (*monitor, error) {
 		return m, err
 	}
 	return m, m.Execute(ctx, "migrate-incoming", map[string]string{"uri": p.uri()}, nil)
+}
+
+// share gives the source's RAM files the names of the destination's, so that
+// both QEMUs map the same memory, if that is the technique.
+func (p *peer) share() error {
+	if p.technique != Present {
+		return nil
+	}
+	to := p.place.RAMFiles()
+	for i, name := range p.from.RAMFiles() {
+		if err := os.Link(name, to[i]); err != nil {
+			return fmt.Errorf("give the guest's RAM file a second name: %w", err)
+		}
+	}
+	return nil
 }
 
 func (p *peer) uri() string { return "tcp:" + net.JoinHostPort(p.host.Address(), PeerPort) }

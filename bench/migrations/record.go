@@ -116,6 +116,10 @@ type Results struct {
 	// GapMS is the time between the last heartbeat from the source and the
 	// first one from the destination.
 	GapMS float64 `json:"gap_ms"`
+	// FaultsBeforeBeat is how many times the guest waited for a page of the source
+	// between RESUME and the first heartbeat from the destination. Only lazymig
+	// tells; it counts at most 1024.
+	FaultsBeforeBeat *int `json:"faults_before_beat,omitempty"`
 	// SwitchAtMS is when the guest stopped, from the start of the move.
 	SwitchAtMS float64 `json:"switch_at_ms"`
 	// WorstMS is the longest operation of the guest after the switch; one that

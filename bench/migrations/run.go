@@ -266,7 +266,7 @@ func (r *run) choose() (mover, error) {
 	if r.setting.Technique == Lazymig {
 		return r.own(r.place), nil
 	}
-	p := &peer{technique: r.setting.Technique, source: r.source, place: r.place, host: r.pair.Host(r.place.Side())}
+	p := &peer{technique: r.setting.Technique, source: r.source, from: r.pair.Source(), place: r.place, host: r.pair.Host(r.place.Side())}
 	r.record.Capabilities, r.record.Parameters = p.technique.capabilities(), p.technique.parameters()
 	if !r.setting.TLS {
 		return p, nil

@@ -25,17 +25,22 @@ const (
 	PostCopyPreempt Technique = "postcopy-preempt"
 	// PreThenPost is one pass of pre-copy, and then PostCopyPreempt.
 	PreThenPost Technique = "precopy-postcopy"
+	// Present switches to a QEMU that maps the same RAM file, on one machine:
+	// nothing is ever missing. It is no way to move a guest but the floor of all
+	// that switch before the memory has moved.
+	Present Technique = "present"
 )
 
 // Techniques lists all techniques in the order in which they take turns.
 func Techniques() []Technique {
-	return []Technique{Lazymig, PostCopyPreempt, PostCopy, PreThenPost, PreCopy, PreCopyThrottled}
+	return []Technique{Lazymig, PostCopyPreempt, PostCopy, PreThenPost, PreCopy, PreCopyThrottled, Present}
 }
 
 // DefaultTechniques lists those that are measured unless others are wanted.
-// Throttling the guest is a choice that most users do not make.
+// Throttling the guest is a choice that most users do not make, and Present moves
+// nothing.
 func DefaultTechniques() []Technique {
-	return slices.DeleteFunc(Techniques(), func(t Technique) bool { return t == PreCopyThrottled })
+	return slices.DeleteFunc(Techniques(), func(t Technique) bool { return t == PreCopyThrottled || t == Present })
 }
 
 // ParseTechnique returns the technique with the name.
@@ -57,6 +62,8 @@ func (t Technique) capabilities() []string {
 		return []string{"events", "postcopy-ram"}
 	case PostCopyPreempt, PreThenPost:
 		return []string{"events", "postcopy-ram", "postcopy-preempt"}
+	case Present:
+		return []string{"events", "x-ignore-shared"}
 	default:
 		return nil
 	}

@@ -82,7 +82,8 @@ func writeFaults(to io.Writer, r faults.Report, figures []Figure, picture func(s
 const migrationsLegend = `The same guest over the same link, by each technique in turn: medians (smallest–largest) of the runs whose guest was
 verified word by word; a run that failed is no data. Each title says the link's rate, what it adds to a round trip, and its loss.
 **STOP→RESUME**: by QEMU's time stamps. **gap**: between the last heartbeat from the source and the first one from the destination; the
-floor is what a stop in place costs. **worst op, p99 op**: the guest's longest operation after the switch, and the 99th percentile of the
+floor is what a stop in place costs; **present** switches to a QEMU over the same RAM file, where no page is missing. **network faults before the first beat**: how often the guest waited for a page of the source between
+RESUME and that heartbeat, as lazymig counts them. **worst op, p99 op**: the guest's longest operation after the switch, and the 99th percentile of the
 longest of each millisecond until the move ended. **back at 90 %**: of its former speed, over 100 ms, from the start of the move.
 **lost work**: what it did not do until then, as time at full speed. **source free**: when the source is needed no more, from the start.
 **MB sent, back**: counted by the interface. **CPU**: both hosts, without virtual CPUs, per GiB of allocated guest memory. **peak**: anonymous

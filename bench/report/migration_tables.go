@@ -23,6 +23,7 @@ func guestColumns() []column {
 	return []column{
 		{"STOP→RESUME, ms", always(func(m migrations.Record) float64 { return m.StoppedMS }), true},
 		{"gap, ms", always(gapOf), true},
+		{"network faults before the first beat", faultsOf, false},
 		{"worst op, ms", always(func(m migrations.Record) float64 { return m.WorstMS }), true},
 		{"p99 op, ms", always(func(m migrations.Record) float64 { return m.P99MS }), false},
 		{"back at 90 %, s", optional(func(m migrations.Record) *float64 { return m.RecoveredMS }), true},
@@ -40,6 +41,14 @@ func costColumns() []column {
 		{"peak source, MiB", always(func(m migrations.Record) float64 { return float64(m.PeakSource) / mib }), false},
 		{"peak dest., MiB", always(func(m migrations.Record) float64 { return float64(m.PeakDestination) / mib }), false},
 	}
+}
+
+// faultsOf is a count that QEMU's own techniques do not tell.
+func faultsOf(m migrations.Record) (float64, bool) {
+	if m.FaultsBeforeBeat == nil {
+		return 0, false
+	}
+	return float64(*m.FaultsBeforeBeat), true
 }
 
 func gapOf(m migrations.Record) float64 { return m.GapMS }

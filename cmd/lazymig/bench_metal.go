@@ -39,6 +39,9 @@ func (f *benchMigrateFlags) onMetal(set *pflag.FlagSet) error {
 			return usage("--factors guest varies the guest; the link between two machines is as it is", "the factor %q does not go with --hosts", factor)
 		}
 	}
+	if slices.Contains(f.techniques, string(migrations.Present)) {
+		return usage("", "the technique %q does not go with --hosts: both QEMUs map one RAM file", migrations.Present)
+	}
 	f.bandwidth = noLimit
 	if !set.Changed("accel") {
 		f.accel = "kvm"

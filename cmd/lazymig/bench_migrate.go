@@ -81,7 +81,7 @@ its time is over; 2 usage.`,
 	}
 	set := command.Flags()
 	set.StringSliceVar(&f.factors, "factors", []string{"base"}, "vary `LIST` around the base: link, rtt, loss, guest, tls, cache")
-	set.StringSliceVar(&f.techniques, "techniques", names(migrations.DefaultTechniques()), "measure `LIST`; precopy-throttled is one more")
+	set.StringSliceVar(&f.techniques, "techniques", names(migrations.DefaultTechniques()), "measure `LIST`; precopy-throttled is one more, present the floor on one machine")
 	set.IntVar(&f.repeat, "repeat", 3, "make each run `N` times")
 	set.BoolVar(&f.quick, "quick", false, "one run each of lazymig and postcopy-preempt, about a minute")
 	set.StringVar(&f.out, "out", "", "append the results to `FILE`, one JSON object per line")

@@ -140,6 +140,10 @@ type Report struct {
 	DigestMismatches uint64  `json:"digest_mismatches"`
 	Reconnects       uint64  `json:"reconnects"`
 	FaultUS          Faults  `json:"fault_us"`
+	// FirstFaultsUS is when the first faults were for which the source was asked,
+	// at most 1024 of them, in microseconds behind ResumedAt: those of the load of
+	// the devices are negative. Only the destination has them, at the end.
+	FirstFaultsUS []int64 `json:"first_faults_us,omitempty"`
 	// RecipeMS is how long the guest ran at the destination before the source
 	// had said what all pages are made of; FaultsAfterRecipe are those from then
 	// on. Only the destination has them, and only with a cache.

@@ -58,6 +58,23 @@ func withRings(rings []lazymig.PageNumber, epoch lazymig.Epoch, known []lazymig.
 	return all[:min(len(all), wire.MaxHotPages)]
 }
 
+// withLikely puts the pages that the guest is likely to touch behind those that
+// are known. They are of epoch 0: whatever the guest has been seen to wait for
+// is worth more.
+func withLikely(known []lazymig.HotPage, likely []lazymig.PageNumber) []lazymig.HotPage {
+	has := map[lazymig.PageNumber]bool{}
+	for _, p := range known {
+		has[p.Page] = true
+	}
+	for _, p := range likely[:min(len(likely), maxLikelyPages)] {
+		if !has[p] && len(known) < wire.MaxHotPages {
+			has[p] = true
+			known = append(known, lazymig.HotPage{Page: p, After: hotTime})
+		}
+	}
+	return known
+}
+
 // writeHotSet replaces the file at path. It need not survive a crash of the
 // host.
 func writeHotSet(path string, pages []lazymig.HotPage) error {
@@ -95,38 +112,8 @@ func hotRuns(pages []lazymig.HotPage, want func(lazymig.PageNumber) bool) wire.A
 	return ahead
 }
 
-// hotWatch records which pages the guest waits for around the resume. The
-// installer's goroutine owns it until the installer has ended.
-type hotWatch struct {
-	seen []hotFault
-}
-
-type hotFault struct {
-	page lazymig.PageNumber
-	at   time.Time
-}
-
-func newHotWatch() hotWatch { return hotWatch{seen: make([]hotFault, 0, wire.MaxHotPages)} }
-
-// fault notes that somebody waits for page p at now.
-func (w *hotWatch) fault(p lazymig.PageNumber, now time.Time) {
-	if len(w.seen) < cap(w.seen) {
-		w.seen = append(w.seen, hotFault{page: p, at: now})
-	}
-}
-
-// pages returns what was seen at the switch with the given epoch, whose guest
-// resumed at ran.
-func (w *hotWatch) pages(epoch lazymig.Epoch, ran time.Time) []lazymig.HotPage {
-	list := make([]lazymig.HotPage, len(w.seen))
-	for i, f := range w.seen {
-		list[i] = lazymig.HotPage{Page: f.page, Epoch: epoch, After: f.at.Sub(ran).Truncate(time.Microsecond)}
-	}
-	return list
-}
-
-// keepHotSet writes what goes ahead when the guest moves on, as in has seen it.
-// in has ended.
+// keepHotSet writes what goes ahead when the guest moves on, and reports when
+// its first faults were, as in has seen it. in has ended.
 func (s *session) keepHotSet(in *installer) {
 	if in == nil || !s.ownsGuest {
 		return
@@ -135,4 +122,5 @@ func (s *session) keepHotSet(in *installer) {
 	if err := writeHotSet(s.path(hotSetFile), pages); err != nil {
 		s.message(err.Error())
 	}
+	s.report.FirstFaultsUS = in.watch.remote(s.report.ResumedAt)
 }

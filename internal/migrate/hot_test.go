@@ -75,19 +75,51 @@ func TestHotRuns(t *testing.T) {
 	}
 }
 
-// TestHotWatch notes when pages were waited for, and never more than fit.
+// TestHotWatch notes when pages were waited for, and never more than fit. What
+// comes late is no hot page; what the cache had is no fault of the network.
 func TestHotWatch(t *testing.T) {
 	w, ran := newHotWatch(), time.Now()
-	w.fault(3, ran.Add(-time.Millisecond))
-	w.fault(9, ran.Add(time.Millisecond))
+	w.fault(3, ran.Add(-time.Millisecond), false)
+	w.fault(9, ran.Add(time.Millisecond), true)
+	w.fault(10, ran.Add(hotTime), false)
 	want := []lazymig.HotPage{{Page: 3, Epoch: 6, After: -time.Millisecond}, {Page: 9, Epoch: 6, After: time.Millisecond}}
 	if got := w.pages(6, ran); !slices.Equal(got, want) {
 		t.Errorf("pages %v, want %v", got, want)
 	}
-	for p := range lazymig.PageNumber(2 * wire.MaxHotPages) {
-		w.fault(p, ran)
+	if got, want := w.remote(ran.Round(0)), []int64{-1000, hotTime.Microseconds()}; !slices.Equal(got, want) {
+		t.Errorf("faults of the network %v, want %v", got, want)
 	}
-	if got := len(w.pages(6, ran)); got != wire.MaxHotPages {
-		t.Errorf("%d pages noted, want %d", got, wire.MaxHotPages)
+	for p := range lazymig.PageNumber(2 * maxFirstFaults) {
+		w.fault(p, ran, false)
+	}
+	if got := len(w.pages(6, ran)); got != maxSeenPages {
+		t.Errorf("%d pages noted, want %d", got, maxSeenPages)
+	}
+	if got := len(w.remote(ran)); got != maxFirstFaults-1 {
+		t.Errorf("%d faults kept, want %d", got, maxFirstFaults-1)
+	}
+}
+
+// TestWithLikely puts guesses behind what is known, and never more than fit.
+func TestWithLikely(t *testing.T) {
+	known := []lazymig.HotPage{hotPage(3, 0), hotPage(9, 1)}
+	got := withLikely(known, []lazymig.PageNumber{9, 20, 20, 1})
+	want := append(slices.Clone(known), lazymig.HotPage{Page: 20, After: hotTime}, lazymig.HotPage{Page: 1, After: hotTime})
+	if !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	var many []lazymig.PageNumber
+	for p := range lazymig.PageNumber(2 * wire.MaxHotPages) {
+		many = append(many, p)
+	}
+	if got := withLikely(nil, many); len(got) != maxLikelyPages {
+		t.Errorf("%d guesses, want %d", len(got), maxLikelyPages)
+	}
+	full := make([]lazymig.HotPage, wire.MaxHotPages-1)
+	if got := withLikely(full, many); len(got) != wire.MaxHotPages {
+		t.Errorf("%d pages, want %d", len(got), wire.MaxHotPages)
+	}
+	if ahead := hotRuns(got, func(lazymig.PageNumber) bool { return true }); ahead.Urgent != 1 {
+		t.Errorf("%d runs are urgent, want 1: the guesses are not", ahead.Urgent)
 	}
 }

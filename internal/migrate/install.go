@@ -364,9 +364,7 @@ func (in *installer) fault(p lazymig.PageNumber) error {
 func (in *installer) wait(p lazymig.PageNumber) {
 	now := time.Now()
 	in.table.demanded[p] = now
-	if !in.committed.Load() || now.Sub(in.ran) < hotTime {
-		in.watch.fault(p, now)
-	}
+	in.watch.fault(p, now, in.recipe.knows(p))
 }
 
 // installZero maps zeros at p: a hole, a zero page, or a discarded page.

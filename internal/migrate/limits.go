@@ -25,6 +25,12 @@ const (
 	// maxGathered bounds the huge pages whose parts the background has asked for:
 	// 32 MiB of memory. Those that threads wait for come on top.
 	maxGathered = windowPages / hugeParts
+	// maxSeenPages bounds the pages that are kept of one switch, because the guest
+	// waited for them: 2 MiB.
+	maxSeenPages = 512
+	// maxLikelyPages bounds the pages that go ahead because of the guest's
+	// registers: 1.25 MiB, 10 ms at 1 Gbit/s.
+	maxLikelyPages = 320
 	// batchBytes is from how many bytes on answers are written to a stream:
 	// what a busy link takes in a quarter of a millisecond at 1 Gbit/s.
 	batchBytes = 32 << 10
@@ -43,8 +49,12 @@ const (
 	stormTime    = 200 * time.Millisecond
 	stormRecheck = 2 * time.Millisecond
 	// hotTime is how long behind the resume a fault counts as one of those
-	// that the guest's clients wait for.
-	hotTime = 150 * time.Millisecond
+	// that the guest's clients wait for: 512 round trips of 25 ms. On a short path
+	// maxSeenPages ends it sooner.
+	hotTime = 15 * time.Second
+	// maxFirstFaults bounds the faults of which it is kept when they were: a guest
+	// that moves for the first time has some 340 before its first heartbeat.
+	maxFirstFaults = 1024
 	// resumeTime is how long behind COMMIT the hot pages follow that are not
 	// urgent: about what a VMM takes to run a guest, which should not share its
 	// processors with their arrival.

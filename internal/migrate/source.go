@@ -230,16 +230,17 @@ func (s *sender) offer(dryRun bool) error {
 	return nil
 }
 
-// findHotSet looks up what the guest touched first last time, and what the load
-// of its devices reads.
+// findHotSet looks up what the guest touched first last time, what the load of
+// its devices reads, and what it is likely to touch by its registers.
 func (s *sender) findHotSet(ctx context.Context) error {
 	known, err := readHotSet(filepath.Join(s.dir, hotSetFile), s.layout)
 	rings, problem := s.guest.Rings(ctx)
-	s.hot = withRings(rings, s.epoch, fitting(known, s.layout))
+	likely, unlikely := s.guest.Likely(ctx, maxLikelyPages)
+	s.hot = withLikely(withRings(rings, s.epoch, fitting(known, s.layout)), likely)
 	for _, p := range s.hot {
 		s.server.hot = append(s.server.hot, lazymig.Run{First: p.Page, Count: 1})
 	}
-	return errors.Join(err, problem)
+	return errors.Join(err, problem, unlikely)
 }
 
 // rehearse asks the destination for its checks and moves nothing.

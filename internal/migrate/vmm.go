@@ -26,6 +26,9 @@ type sourceVMM interface {
 	// Rings returns pages that the load of the devices reads at the destination,
 	// as far as they can be told.
 	Rings(ctx context.Context) ([]lazymig.PageNumber, error)
+	// Likely returns pages, at most most, that the guest is likely to touch first
+	// behind the switch, the first needed first, as far as they can be told.
+	Likely(ctx context.Context, most int) ([]lazymig.PageNumber, error)
 	// Prepare does everything that needs no stopped guest.
 	Prepare(ctx context.Context) error
 	// ThawState is what another process must know for Thaw.

@@ -45,6 +45,9 @@ func (m microVMSource) Memory(ctx context.Context) (guestMemory, error) { return
 // Rings has nothing to tell: the VMM's devices have no rings.
 func (m microVMSource) Rings(context.Context) ([]lazymig.PageNumber, error) { return nil, nil }
 
+// Likely has nothing to tell: the VMM shows no registers.
+func (m microVMSource) Likely(context.Context, int) ([]lazymig.PageNumber, error) { return nil, nil }
+
 func (m microVMSource) ThawState() (json.RawMessage, error) {
 	return json.Marshal(m.Guest.ThawState())
 }

@@ -29,8 +29,8 @@ const (
 	// 64-bit word depends on it.
 	MaxPages = 64
 	// MaxHotPages is the most pages in one HotSet and the most that one Ahead
-	// asks for: 2 MiB, what a gigabit carries in 16 ms.
-	MaxHotPages = 512
+	// asks for: 4 MiB, what a gigabit carries in 33 ms.
+	MaxHotPages = 1024
 	// MaxAbsentRuns is the most runs in one Absent frame, 64 KiB.
 	MaxAbsentRuns = 4096
 	// MaxFilter is the longest membership filter in bytes: 58 million pages,

@@ -37,6 +37,10 @@ const (
 	// ended.
 	exitGrace = time.Second
 
+	// likelyTimeout bounds the look for pages that the guest is likely to touch.
+	// It takes some milliseconds.
+	likelyTimeout = time.Second
+
 	// maxDevices bounds the devices that are looked at.
 	maxDevices = 4096
 )
