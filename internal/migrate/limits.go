@@ -86,11 +86,17 @@ const (
 	// maxDuplicates is how many pages a source remembers to have sent: 8 MiB.
 	maxDuplicates = 1 << 20
 	// packMemory is over about how many frames averages are taken of what
-	// compressing costs and saves, packProbe how many frames pass before it is
-	// tried again, and packLeast the part, 1/n, that it has to save of a frame.
+	// compressing costs and saves, and packLeast the part, 1/n, that it has to
+	// save of a frame. An encoder is tried packTries times at first, since the
+	// first time takes longest; then packProbe frames pass before it is tried
+	// again if it pays for data that lets itself be compressed, and packSeldom if
+	// it cannot pay as quick as the link is: a frame of zstd takes as long as
+	// three on a fast link.
 	packMemory = 16
-	packProbe  = 32
 	packLeast  = 16
+	packTries  = 3
+	packProbe  = 32
+	packSeldom = 1024
 	// slowLimit is how long a lookup of the background may take before the source
 	// is asked for its pages, and how long none may come before it is asked for
 	// others, too.

@@ -323,7 +323,8 @@ func (a *answerer) flush(least int) error {
 		return nil
 	}
 	defer func() { a.batch = a.batch[:0] }()
-	if pause := a.pacer.Wait(time.Now(), len(a.batch)); pause > 0 {
+	began := time.Now()
+	if pause := a.pacer.Wait(began, len(a.batch)); pause > 0 {
 		select {
 		case <-time.After(pause):
 		case <-a.server.thawed.Done():
@@ -332,7 +333,6 @@ func (a *answerer) flush(least int) error {
 	if a.server.thawed.Err() != nil {
 		return nil
 	}
-	began := time.Now()
 	if _, err := a.stream.Write(a.batch); err != nil {
 		return fmt.Errorf("send pages: %w", err)
 	}
