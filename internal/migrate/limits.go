@@ -12,7 +12,7 @@ const (
 	// that a page somebody waits for is delayed by tens of microseconds.
 	copyRunPages = 16
 	// chunkPages is how many pages the background asks for at a time, the
-	// most that a Pages frame carries.
+	// most that a Pages frame has.
 	chunkPages = 64
 	// strideMost bounds how many pages go ahead of a thread that walks: as many
 	// as go with one request.
@@ -22,6 +22,9 @@ const (
 	bubbleReach = 2048
 	// maxRingPages bounds the pages of virtio rings that go ahead.
 	maxRingPages = 128
+	// answerPages is how many pages of data an answer has at most. With all else
+	// that a frame can have it is no longer than wire.MaxAnswer.
+	answerPages = 7
 	// batchBytes is from how many bytes on answers are written to a stream:
 	// what a busy link takes in a quarter of a millisecond at 1 Gbit/s.
 	batchBytes = 32 << 10
@@ -44,10 +47,12 @@ const (
 	resumeTime = 5 * time.Millisecond
 	// requestRuns bounds the runs of one request frame.
 	requestRuns = 64
-	// answerBuffers bounds the answers that a page stream holds unprocessed.
-	// When all are in use, the stream is not read and QUIC's flow control
-	// slows the source down.
-	answerBuffers = 8
+	// answerBuffers bounds the answers that a page stream holds unprocessed: 1
+	// MiB. When all are in use, the stream is not read and QUIC's flow control
+	// slows the source down. localAnswers is the same for a reader of a file, and
+	// for a recipe.
+	answerBuffers = 32
+	localAnswers  = 8
 	// maxDeposits bounds the chunks of pages that wait to be put into the cache:
 	// 16 MiB, which a gigabit brings in an eighth of a second. depositLimit is how
 	// long a disk may take no page before it counts as one that hangs.

@@ -29,8 +29,8 @@ func (u *unpacker) unpack(a *answer) error {
 	case wire.EncodingZstd:
 		decode = u.zstandard
 	}
-	if a.plain == nil {
-		a.plain = make([]byte, packWindow)
+	if cap(a.plain) < size {
+		a.plain = make([]byte, size) // at most packWindow
 	}
 	data, err := decode(a.plain[:size:size], a.pages.Packed())
 	if err != nil {
