@@ -152,7 +152,7 @@ func TestFaultsDoNotAllocate(t *testing.T) {
 				t.Errorf("%d of %d faults went this way", n, faults)
 			}
 			for place, n := range placesAfter {
-				if n -= places[place]; n > faults/20 {
+				if n -= places[place]; n > faults/20 && !underRace { // pools leak then
 					t.Errorf("%d allocations in %s", n, place)
 				}
 			}
