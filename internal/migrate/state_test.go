@@ -52,21 +52,34 @@ func TestHolesTakeTurns(t *testing.T) {
 	}
 }
 
-// TestLargeHoles applies the holes of a large guest, also of one with a page that
-// is lost: the installer does it between two faults.
+// TestLargeHoles applies the holes of a large guest, also of one with pages that
+// are lost: the quickest of some tries, since others use the processors, too.
 func TestLargeHoles(t *testing.T) {
-	const limit = 100 * time.Millisecond // 2 and 5 ms on the machine of docs/TESTING.md
+	const limit, tries = 100 * time.Millisecond, 5 // 2 and 5 ms on the machine of docs/TESTING.md
 	for _, lost := range []int{0, 1000} {
-		table := newTable(largePages, &pageMap{installed: newBitmap(largePages), discarded: newBitmap(largePages)})
-		for p := range lost {
-			table.markPoisoned(lazymig.PageNumber(p) * 100)
+		quickest := time.Hour
+		for range tries {
+			quickest = min(quickest, applyLargeHoles(t, lost))
 		}
-		began := time.Now()
-		fresh := table.markZeroRun(lazymig.Run{Count: largePages})
-		took := time.Since(began)
-		t.Logf("%d pages lost: %v", lost, took)
-		if fresh != largePages-uint64(lost) || table.unknown != 0 || took > limit && !underRace {
-			t.Errorf("%d pages lost: %d are zero, %d unknown, in %v", lost, fresh, table.unknown, took)
+		t.Logf("%d pages lost: %v", lost, quickest)
+		if quickest > limit && !underRace {
+			t.Errorf("%d pages lost: %v, at most %v", lost, quickest, limit)
 		}
 	}
+}
+
+// applyLargeHoles returns how long it takes.
+func applyLargeHoles(t *testing.T, lost int) time.Duration {
+	t.Helper()
+	table := newTable(largePages, &pageMap{installed: newBitmap(largePages), discarded: newBitmap(largePages)})
+	for p := range lost {
+		table.markPoisoned(lazymig.PageNumber(p) * 100)
+	}
+	began := time.Now()
+	fresh := table.markZeroRun(lazymig.Run{Count: largePages})
+	took := time.Since(began)
+	if fresh != largePages-uint64(lost) || table.unknown != 0 {
+		t.Errorf("%d pages lost: %d are zero, %d unknown", lost, fresh, table.unknown)
+	}
+	return took
 }
