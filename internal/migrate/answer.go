@@ -111,8 +111,10 @@ func (in *installer) installBulk() error {
 		return err
 	}
 	if w.answer.absent != nil || w.answer.absentLast {
-		err := in.applyAbsent(w.answer)
-		in.dropBulk()
+		over, err := in.applyAbsent(w.answer)
+		if over || err != nil {
+			in.dropBulk()
+		}
 		return err
 	}
 	from := fromBulk
@@ -242,13 +244,22 @@ func (in *installer) saveLost() {
 	}
 }
 
-// applyAbsent notes the holes of the source.
-func (in *installer) applyAbsent(a *answer) error {
-	for _, run := range a.absent {
-		in.learnZeros(run)
+// applyAbsent notes holes of the source, at most absentPages of them, and takes them
+// off the answer: those of a large guest are millions of pages, and faults come
+// meanwhile. It is over when there are no more.
+func (in *installer) applyAbsent(a *answer) (over bool, err error) {
+	for left := uint64(absentPages); left > 0 && len(a.absent) > 0; {
+		head := &a.absent[0]
+		part := lazymig.Run{First: head.First, Count: min(head.Count, left)}
+		in.learnZeros(part)
+		left -= part.Count
+		if head.First, head.Count = part.End(), head.Count-part.Count; head.Count == 0 {
+			a.absent = a.absent[1:]
+		}
 	}
-	in.mapped = in.mapped || a.absentLast
-	return in.serveWaiting()
+	over = len(a.absent) == 0
+	in.mapped = in.mapped || over && a.absentLast
+	return over, in.serveWaiting()
 }
 
 // learnZeros notes that the pages of run read as zeros.

@@ -70,8 +70,8 @@ func TestCellsOfHoles(t *testing.T) {
 		t.Fatal(err)
 	}
 	holes := &answer{absent: []lazymig.Run{{First: 0, Count: 130}, {First: 400, Count: 550}}, absentLast: true}
-	if err := in.applyAbsent(holes); err != nil {
-		t.Fatal(err)
+	if over, err := in.applyAbsent(holes); err != nil || !over {
+		t.Fatal(over, err)
 	}
 	m, p := in.cells.pageMap(), in.counters.progress(pages)
 	if sum(m.Zero) != p.Zero || sum(m.Bulk) != p.Bulk || sum(m.Demand) != p.Demand {

@@ -72,8 +72,8 @@ func (r *fileReader) start() {
 // slots makes the answers that one goroutine may have out at a time, each with
 // a buffer of its own.
 func (r *fileReader) slots() (free chan *answer, readers map[*answer]*answerer) {
-	free, readers = make(chan *answer, answerBuffers), map[*answer]*answerer{}
-	for range answerBuffers {
+	free, readers = make(chan *answer, localAnswers), map[*answer]*answerer{}
+	for range localAnswers {
 		a := &answer{from: r.fetcher, home: free}
 		readers[a] = &answerer{server: r.pages, builder: wire.NewPagesBuilder()}
 		free <- a

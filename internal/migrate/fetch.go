@@ -185,6 +185,8 @@ func (f *fetcher) receive(stream quictransport.Stream, out chan<- *answer) error
 	if err != nil {
 		return err
 	}
+	var unpack unpacker
+	defer unpack.close()
 	free := make(chan *answer, answerBuffers)
 	for range answerBuffers {
 		free <- &answer{from: f, home: free}
@@ -196,7 +198,7 @@ func (f *fetcher) receive(stream quictransport.Stream, out chan<- *answer) error
 		case <-f.link.Done():
 			return nil
 		}
-		warm, err := f.read(stream, a, hasher, out)
+		warm, err := f.read(stream, a, hasher, &unpack, out)
 		if err == nil && warm && isOver {
 			err = fmt.Errorf("%w: warm pages behind the freeze", wire.ErrMalformed)
 		}
@@ -220,7 +222,7 @@ func (f *fetcher) receive(stream quictransport.Stream, out chan<- *answer) error
 
 // read fills a with the next frame of stream, or reports that it was one for
 // the cache.
-func (f *fetcher) read(stream quictransport.Stream, a *answer, hasher *pagecache.Hasher, out chan<- *answer) (warm bool, err error) {
+func (f *fetcher) read(stream quictransport.Stream, a *answer, hasher *pagecache.Hasher, unpack *unpacker, out chan<- *answer) (warm bool, err error) {
 	kind, payload, err := wire.ReadFrame(stream, a.buffer)
 	if err != nil {
 		return false, err
@@ -231,7 +233,7 @@ func (f *fetcher) read(stream quictransport.Stream, a *answer, hasher *pagecache
 	case kind == wire.TypeAbsent && out == f.out.bulk:
 		return false, f.readAbsent(a, payload)
 	case kind == wire.TypePages:
-		return false, f.readPages(a, payload, hasher)
+		return false, f.readPages(a, payload, hasher, unpack)
 	case kind == wire.TypeWarm && out == f.out.bulk && f.out.cache != nil:
 		return true, f.readWarm(payload, hasher)
 	default:
@@ -297,7 +299,7 @@ func (f *fetcher) readWarm(payload []byte, hasher *pagecache.Hasher) error {
 	return nil
 }
 
-func (f *fetcher) readPages(a *answer, payload []byte, hasher *pagecache.Hasher) error {
+func (f *fetcher) readPages(a *answer, payload []byte, hasher *pagecache.Hasher, unpack *unpacker) error {
 	pages, err := wire.ParsePages(payload)
 	if err != nil {
 		return err
@@ -307,7 +309,7 @@ func (f *fetcher) readPages(a *answer, payload []byte, hasher *pagecache.Hasher)
 		return fmt.Errorf("%w: answer for pages %d to %d is outside the guest", wire.ErrMalformed, run.First, run.End())
 	}
 	a.pages = pages
-	if err := a.unpack(); err != nil {
+	if err := unpack.unpack(a); err != nil {
 		return err
 	}
 	var data uint64

@@ -14,8 +14,8 @@ func (f *fetcher) serveRecipe(stream quictransport.Stream) error {
 	if err := f.sendFilter(stream); err != nil {
 		return fmt.Errorf("send the filter of the cache: %w", err)
 	}
-	free := make(chan *answer, answerBuffers)
-	for range answerBuffers {
+	free := make(chan *answer, localAnswers)
+	for range localAnswers {
 		free <- &answer{from: f, home: free, recipe: &wire.Recipe{}}
 	}
 	for left, last := recipeRounds*f.layout.Pages(), f.out.recipe == nil; !last; {

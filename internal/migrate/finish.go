@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"fmt"
+	"math/bits"
 	"slices"
 	"time"
 
@@ -35,9 +36,12 @@ func (in *installer) stalling(s span) []lazymig.PageNumber {
 		return nil
 	}
 	var pages []lazymig.PageNumber
-	for p := range in.table.poisoned {
-		if whole, _ := in.whole(p); p == whole.First && p >= s.first && p < s.end() {
-			pages = append(pages, p)
+	for w, mask := range in.table.poisoned {
+		for ; mask != 0; mask &= mask - 1 {
+			p := lazymig.PageNumber(w*64 + uint64(bits.TrailingZeros64(mask)))
+			if whole, _ := in.whole(p); p == whole.First && p >= s.first && p < s.end() {
+				pages = append(pages, p)
+			}
 		}
 	}
 	slices.Sort(pages)

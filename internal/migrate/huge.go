@@ -66,7 +66,7 @@ func (in *installer) waits(p lazymig.PageNumber) bool {
 // faultHuge answers a thread that touched a huge page.
 func (in *installer) faultHuge(whole lazymig.Run) error {
 	p := whole.First
-	if _, bad := in.table.poisoned[p]; bad {
+	if in.table.isPoisoned(p) {
 		return in.poison(p)
 	}
 	_, waits := in.table.demanded[p]
@@ -217,7 +217,7 @@ func (in *installer) complete(whole lazymig.Run) (bool, error) {
 	}
 	g := in.huge.open[whole.First]
 	_, waits := in.table.demanded[whole.First]
-	if _, bad := in.table.poisoned[whole.First]; bad || g == nil && !waits {
+	if in.table.isPoisoned(whole.First) || g == nil && !waits {
 		return true, nil
 	}
 	if g == nil {

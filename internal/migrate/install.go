@@ -344,7 +344,7 @@ func (in *installer) fault(p lazymig.PageNumber) error {
 	if in.table.readsZero(p) {
 		return in.installZero(p)
 	}
-	if _, bad := in.table.poisoned[p]; bad {
+	if in.table.isPoisoned(p) {
 		return in.poison(p)
 	}
 	_, waits := in.table.demanded[p]

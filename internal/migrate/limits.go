@@ -11,8 +11,11 @@ const (
 	// installs: enough to spread the cost of the system call, little enough
 	// that a page somebody waits for is delayed by tens of microseconds.
 	copyRunPages = 16
+	// absentPages is how many pages of holes are noted before the installer looks for
+	// faults again: 1 GiB, some 0.2 ms.
+	absentPages = 1 << 18
 	// chunkPages is how many pages the background asks for at a time, the
-	// most that a Pages frame carries.
+	// most that a Pages frame has.
 	chunkPages = 64
 	// strideMost bounds how many pages go ahead of a thread that walks: as many
 	// as go with one request.
@@ -31,6 +34,9 @@ const (
 	// maxLikelyPages bounds the pages that go ahead because of the guest's
 	// registers: 1.25 MiB, 10 ms at 1 Gbit/s.
 	maxLikelyPages = 320
+	// answerPages is how many pages of data an answer has at most. With all else
+	// that a frame can have it is no longer than wire.MaxAnswer.
+	answerPages = 7
 	// batchBytes is from how many bytes on answers are written to a stream:
 	// what a busy link takes in a quarter of a millisecond at 1 Gbit/s.
 	batchBytes = 32 << 10
@@ -61,10 +67,12 @@ const (
 	resumeTime = 5 * time.Millisecond
 	// requestRuns bounds the runs of one request frame.
 	requestRuns = 64
-	// answerBuffers bounds the answers that a page stream holds unprocessed.
-	// When all are in use, the stream is not read and QUIC's flow control
-	// slows the source down.
-	answerBuffers = 8
+	// answerBuffers bounds the answers that a page stream holds unprocessed: 1
+	// MiB. When all are in use, the stream is not read and QUIC's flow control
+	// slows the source down. localAnswers is the same for a reader of a file, and
+	// for a recipe.
+	answerBuffers = 32
+	localAnswers  = 8
 	// maxDeposits bounds the chunks of pages that wait to be put into the cache:
 	// 16 MiB, which a gigabit brings in an eighth of a second. depositLimit is how
 	// long a disk may take no page before it counts as one that hangs.
@@ -103,11 +111,17 @@ const (
 	// maxDuplicates is how many pages a source remembers to have sent: 8 MiB.
 	maxDuplicates = 1 << 20
 	// packMemory is over about how many frames averages are taken of what
-	// compressing costs and saves, packProbe how many frames pass before it is
-	// tried again, and packLeast the part, 1/n, that it has to save of a frame.
+	// compressing costs and saves, and packLeast the part, 1/n, that it has to
+	// save of a frame. An encoder is tried packTries times at first, since the
+	// first time takes longest; then packProbe frames pass before it is tried
+	// again if it pays for data that lets itself be compressed, and packSeldom if
+	// it cannot pay as quick as the link is: a frame of zstd takes as long as
+	// three on a fast link.
 	packMemory = 16
-	packProbe  = 32
 	packLeast  = 16
+	packTries  = 3
+	packProbe  = 32
+	packSeldom = 1024
 	// slowLimit is how long a lookup of the background may take before the source
 	// is asked for its pages, and how long none may come before it is asked for
 	// others, too.

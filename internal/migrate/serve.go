@@ -325,7 +325,8 @@ func (a *answerer) flush(least int) error {
 		return nil
 	}
 	defer func() { a.batch = a.batch[:0] }()
-	if pause := a.pacer.Wait(time.Now(), len(a.batch)); pause > 0 {
+	began := time.Now()
+	if pause := a.pacer.Wait(began, len(a.batch)); pause > 0 {
 		select {
 		case <-time.After(pause):
 		case <-a.server.thawed.Done():
@@ -334,7 +335,6 @@ func (a *answerer) flush(least int) error {
 	if a.server.thawed.Err() != nil {
 		return nil
 	}
-	began := time.Now()
 	if _, err := a.stream.Write(a.batch); err != nil {
 		return fmt.Errorf("send pages: %w", err)
 	}
@@ -343,37 +343,52 @@ func (a *answerer) flush(least int) error {
 }
 
 // read fills the builder with the first pages of run, as many as one frame
-// takes and its region has, and returns their number.
+// takes and its region has, and returns their number. Pages that are no data
+// leave room for others.
 func (a *answerer) read(run lazymig.Run) (int, error) {
 	region, offset, _ := a.server.layout.Locate(run.First)
 	left := (a.server.layout[region].Size - offset) / lazymig.PageSize
-	n := int(min(run.Count, left, wire.MaxPages))
+	end := run.First + lazymig.PageNumber(min(run.Count, left, wire.MaxPages))
 	a.builder.Reset(run.First)
+	for p := run.First; p < end; p = a.builder.Next() {
+		n := min(int(end-p), answerPages-a.builder.DataCount())
+		if n == 0 {
+			break
+		}
+		if err := a.readPart(p, n, region, offset+uint64(p-run.First)*lazymig.PageSize); err != nil {
+			return 0, err
+		}
+	}
+	return a.builder.Count(), nil
+}
+
+// readPart adds n pages.
+func (a *answerer) readPart(first lazymig.PageNumber, n, region int, offset uint64) error {
 	room := a.builder.Room()[:n*lazymig.PageSize]
 	_, err := a.server.memory.ReadAt(room, region, offset)
 	if errors.Is(err, unix.EIO) && n > 1 {
-		return a.readSingly(run.First, n, region, offset)
+		return a.readSingly(first, n, region, offset)
 	}
 	if err != nil && !errors.Is(err, unix.EIO) {
-		return 0, fmt.Errorf("read page %d of the guest: %w", run.First, err)
+		return fmt.Errorf("read page %d of the guest: %w", first, err)
 	}
 	for i := range n {
-		a.add(run.First+lazymig.PageNumber(i), room[i*lazymig.PageSize:][:lazymig.PageSize], err != nil)
+		a.add(first+lazymig.PageNumber(i), room[i*lazymig.PageSize:][:lazymig.PageSize], err != nil)
 	}
-	return n, nil
+	return nil
 }
 
 // readSingly reads page by page after an error, to find out which is broken.
-func (a *answerer) readSingly(first lazymig.PageNumber, n, region int, offset uint64) (int, error) {
+func (a *answerer) readSingly(first lazymig.PageNumber, n, region int, offset uint64) error {
 	for i := range n {
 		page := a.builder.Room()[:lazymig.PageSize]
 		_, err := a.server.memory.ReadAt(page, region, offset+uint64(i)*lazymig.PageSize)
 		if err != nil && !errors.Is(err, unix.EIO) {
-			return 0, fmt.Errorf("read page %d of the guest: %w", first+lazymig.PageNumber(i), err)
+			return fmt.Errorf("read page %d of the guest: %w", first+lazymig.PageNumber(i), err)
 		}
 		a.add(first+lazymig.PageNumber(i), page, err != nil)
 	}
-	return n, nil
+	return nil
 }
 
 // add puts one page into the answer.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"iter"
+	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -92,6 +93,43 @@ func TestAnswerKinds(t *testing.T) {
 		if want == d && (!bytes.Equal(pages.Data(i), m.bytes[i*lazymig.PageSize:][:lazymig.PageSize]) || !hasher.Verify(pages.Data(i), pages.Digest(i))) {
 			t.Errorf("page %d has other bytes than the guest", i)
 		}
+	}
+}
+
+// TestAnswersAreShort reads memory of all kinds of pages, mixed at random: no
+// frame is longer than the wire allows, and together they have each page once.
+func TestAnswersAreShort(t *testing.T) {
+	const pages = 1000
+	random := rand.New(rand.NewPCG(1, 2))
+	m := &memory{bytes: make([]byte, pages*lazymig.PageSize), broken: map[uint64]bool{500: true}}
+	for p := range pages {
+		if random.IntN(p/100+1) > 0 {
+			m.bytes[p*lazymig.PageSize] = 1
+		}
+	}
+	a, err := testServer(t, m, testLayout(pages)).newAnswerer(quictransport.Stream{}, 0, nil)
+	fatal(t, err)
+	for next := lazymig.PageNumber(0); next < pages; {
+		n, err := a.read(lazymig.Run{First: next, Count: uint64(pages - next)})
+		fatal(t, err)
+		if size := len(a.builder.Frame()); n == 0 || size > wire.MaxAnswer {
+			t.Fatalf("%d pages from %d have a frame of %d bytes", n, next, size)
+		}
+		f, err := a.builder.Pages()
+		fatal(t, err)
+		for i := range n {
+			p := uint64(next) + uint64(i)
+			if isData := m.bytes[p*lazymig.PageSize] == 1 && p != 500; isData != (f.Kind(i) == wire.KindData) {
+				t.Fatalf("page %d is %v", p, f.Kind(i))
+			}
+		}
+		if next += lazymig.PageNumber(n); f.DataCount() < answerPages && n < wire.MaxPages && next < pages {
+			t.Errorf("a frame of %d pages, %d of them data, was not filled", n, f.DataCount())
+		}
+	}
+	const most = 8 + 12 + answerPages*lazymig.PageSize + wire.MaxPages*(1+pagecache.DigestSize)
+	if most > wire.MaxAnswer {
+		t.Errorf("a frame can have %d bytes", most)
 	}
 }
 

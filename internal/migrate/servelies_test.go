@@ -106,7 +106,7 @@ func (s *liar) answer(stream quictransport.Stream, n int32) {
 		}
 		for _, run := range request.Runs {
 			for p := run.First; p < run.End(); p++ {
-				if p == run.First || builder.Count() == wire.MaxPages {
+				if p == run.First || builder.Count() == answerPages {
 					if p > run.First {
 						_, _ = stream.Write(builder.Frame())
 					}

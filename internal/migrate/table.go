@@ -30,7 +30,9 @@ type table struct {
 	// gathered has the parts of huge pages that wait for the others; nil if the
 	// guest has none.
 	gathered bitmap
-	poisoned map[lazymig.PageNumber]struct{}
+	// poisoned has the pages that are lost, by groups of 64: pages 64·w to 64·w+63
+	// are the bits of poisoned[w].
+	poisoned map[uint64]uint64
 	// demanded holds the pages that a thread of the guest waits for, with the
 	// time of the first fault. The guest's threads bound it.
 	demanded map[lazymig.PageNumber]time.Time
@@ -47,7 +49,7 @@ func newTable(pages uint64, kept *pageMap) *table {
 	return &table{
 		pages: pages, kept: kept, unknown: pages,
 		zero: newBitmap(pages), requested: newBitmap(pages),
-		poisoned: map[lazymig.PageNumber]struct{}{},
+		poisoned: map[uint64]uint64{},
 		demanded: map[lazymig.PageNumber]time.Time{},
 		dataOnly: newBitmap(pages), refs: map[lazymig.PageNumber]int{},
 	}
@@ -55,11 +57,7 @@ func newTable(pages uint64, kept *pageMap) *table {
 
 // known reports whether page p needs no answer of the source any more.
 func (t *table) known(p lazymig.PageNumber) bool {
-	if t.kept.installed.has(p) || t.zero.has(p) || t.kept.discarded.has(p) || t.gathered != nil && t.gathered.has(p) {
-		return true
-	}
-	_, poisoned := t.poisoned[p]
-	return poisoned
+	return t.kept.installed.has(p) || t.zero.has(p) || t.kept.discarded.has(p) || t.gathered != nil && t.gathered.has(p) || t.isPoisoned(p)
 }
 
 // settle counts p as known if it was not, before its mark is set.
@@ -117,7 +115,7 @@ func (t *table) markDiscarded(p lazymig.PageNumber) {
 
 func (t *table) markPoisoned(p lazymig.PageNumber) {
 	t.settle(p)
-	t.poisoned[p] = struct{}{}
+	t.poisoned[uint64(p/64)] |= 1 << (p % 64)
 }
 
 // readsZero reports whether a fault on p is answered with zeros.
@@ -196,18 +194,10 @@ func (t *table) gatheredWord(w uint64) uint64 {
 }
 
 // poisonedWord returns the poisoned pages among 64·w to 64·w+63.
-func (t *table) poisonedWord(w uint64) uint64 {
-	var mask uint64
-	if len(t.poisoned) == 0 {
-		return 0
-	}
-	for i := range 64 {
-		if _, bad := t.poisoned[lazymig.PageNumber(w*64+uint64(i))]; bad {
-			mask |= 1 << i
-		}
-	}
-	return mask
-}
+func (t *table) poisonedWord(w uint64) uint64 { return t.poisoned[w] }
+
+// isPoisoned reports whether page p is lost.
+func (t *table) isPoisoned(p lazymig.PageNumber) bool { return t.poisoned[uint64(p/64)]>>(p%64)&1 != 0 }
 
 // forgetRequests makes all requested pages missing again, after a link died.
 func (t *table) forgetRequests() { t.requested.reset() }

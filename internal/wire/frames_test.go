@@ -55,13 +55,13 @@ func testPages(kinds ...Kind) *Pages {
 }
 
 // packedPages are two pages, packed by nobody.
-func packedPages() *Pages {
+func packedPages(e Encoding) *Pages {
 	b := NewPagesBuilder()
 	b.Reset(7)
 	for range 2 {
 		b.AddData(b.Room()[:lazymig.PageSize], &[32]byte{1})
 	}
-	b.Pack(EncodingS2, []byte("packed"))
+	b.Pack(e, []byte("packed"))
 	f, err := ParsePages(b.Frame()[headerSize:])
 	if err != nil {
 		panic(err)
@@ -113,7 +113,7 @@ func samples() map[Type][]frame {
 		},
 		TypePages: {
 			testPages(KindZero, KindData, KindPoison, KindData), testPages(KindData),
-			testPages(KindRef, KindZero, KindData, KindElsewhere, KindRef), packedPages(),
+			testPages(KindRef, KindZero, KindData, KindElsewhere, KindRef), packedPages(EncodingS2), packedPages(EncodingZstd),
 			testPages(bytesToKinds(strings.Repeat("\x00", MaxPages))...),
 		},
 		TypeAhead:  {Ahead{}, Ahead{Runs: []lazymig.Run{{First: 0, Count: MaxHotPages - 1}, last}, Urgent: 1}},

@@ -24,10 +24,13 @@ const (
 	// MaxRequestPages is the most pages that one Request asks for: 4 MiB, the
 	// answer that a requester must be ready to take.
 	MaxRequestPages = 1024
-	// MaxPages is the most pages in one Pages frame: 256 KiB of data, the run
-	// beyond which installing pages gets no cheaper. A presence mask of one
+	// MaxPages is the most pages in one Pages frame. A presence mask of one
 	// 64-bit word depends on it.
 	MaxPages = 64
+	// MaxAnswer is the longest Pages frame on a wire, with its header, in bytes:
+	// seven pages as they are, or more that are compressed. A page that somebody
+	// waits for is behind no more than that of any stream.
+	MaxAnswer = 32 << 10
 	// MaxHotPages is the most pages in one HotSet and the most that one Ahead
 	// asks for: 4 MiB, what a gigabit carries in 33 ms.
 	MaxHotPages = 1024
@@ -100,7 +103,7 @@ var frameTable = [...]struct {
 	TypeProgress:    {"PROGRESS", progressSize},
 	TypeHotSet:      {"HOT-SET", runsFixed + MaxHotPages*hotPageSize},
 	TypeRequest:     {"REQUEST", runsFixed + MaxRequestRuns*runSize},
-	TypePages:       {"PAGES", pagesFixed + MaxPages*(1+digestSize+lazymig.PageSize)},
+	TypePages:       {"PAGES", MaxAnswer - headerSize},
 	TypeAbsent:      {"ABSENT", runsFixed + MaxAbsentRuns*runSize},
 	TypeAhead:       {"AHEAD", runsFixed + MaxHotPages*runSize},
 	TypeFilter:      {"FILTER", filterFixed + MaxFilterChunk},

@@ -52,7 +52,23 @@ const (
 	EncodingRaw Encoding = 0
 	// EncodingS2 is all data pages together as one block of S2.
 	EncodingS2 Encoding = 1
+	// EncodingZstd is all data pages together as one frame of Zstandard that
+	// tells its content size.
+	EncodingZstd Encoding = 2
 )
+
+// String returns the encoding as errors and tests name it.
+func (e Encoding) String() string {
+	switch e {
+	case EncodingRaw:
+		return "raw"
+	case EncodingS2:
+		return "s2"
+	case EncodingZstd:
+		return "zstd"
+	}
+	return fmt.Sprintf("encoding %d", uint8(e))
+}
 
 // Pages has 1 to MaxPages consecutive pages, source to destination. It is a
 // view: parsing copies and allocates nothing, and the value is good as long as
@@ -162,7 +178,7 @@ func ParsePages(payload []byte) (Pages, error) {
 	d := decoder{rest: payload}
 	f := Pages{First: lazymig.PageNumber(d.u64())}
 	n := int(d.u16())
-	if f.encoding = Encoding(d.u8()); f.encoding > EncodingS2 {
+	if f.encoding = Encoding(d.u8()); f.encoding > EncodingZstd {
 		d.fail("encoding %d is unknown", f.encoding)
 	}
 	d.zero(1)

@@ -42,6 +42,9 @@ func (b *PagesBuilder) Reset(first lazymig.PageNumber) {
 // Count returns the number of pages so far; a frame takes MaxPages.
 func (b *PagesBuilder) Count() int { return len(b.kinds) }
 
+// DataCount returns how many of them are data.
+func (b *PagesBuilder) DataCount() int { return b.data / lazymig.PageSize }
+
 // Next returns the number that the next added page will have.
 func (b *PagesBuilder) Next() lazymig.PageNumber {
 	return b.first + lazymig.PageNumber(len(b.kinds))
