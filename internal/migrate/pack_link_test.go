@@ -32,7 +32,7 @@ func TestPackOverSlowLink(t *testing.T) {
 	fatal(t, err)
 	t.Cleanup(func() { fatal(t, link.Close()) })
 	s, socket := serveFaults(t, ServeFaultsConfig{From: link.Addr().String()})
-	served := s.detached(startVMM(t, socket, "", testRegion{0, pages}))
+	served := s.detached(startVMM(t, socket, "", testRegion{first: 0, pages: pages}))
 	t.Logf("%d bytes came as %d in %.0f ms", pages*lazymig.PageSize, served.BytesReceived, served.TotalMS)
 	if served.Outcome != ServeComplete || served.BytesReceived > pages*lazymig.PageSize*66/100 {
 		t.Errorf("served %+v", served)

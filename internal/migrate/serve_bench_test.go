@@ -23,7 +23,7 @@ func BenchmarkBulk(b *testing.B) {
 	before := cpuSeconds()
 	for b.Loop() {
 		s, socket := serveFaults(b, ServeFaultsConfig{From: address})
-		v := startVMM(b, socket, "", testRegion{0, pages})
+		v := startVMM(b, socket, "", testRegion{first: 0, pages: pages})
 		if served := s.detached(v); served.Outcome != ServeComplete {
 			b.Fatalf("served %+v", served)
 		}

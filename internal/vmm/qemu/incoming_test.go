@@ -288,7 +288,7 @@ func TestPlacesThatAreRefused(t *testing.T) {
 	x := newIncomingTest(t)
 	for path, want := range map[string]string{
 		"/dev/shm":              "a directory",
-		"/proc/x":               "not on a tmpfs",
+		"/proc/x":               "on neither a tmpfs",
 		"/dev/shm/no-such/file": "create the directory",
 	} {
 		args := []string{"qemu-system-x86_64", "-object", "memory-backend-file,id=ram0,size=128M,share=on,mem-path=" + path}

@@ -44,7 +44,7 @@ func TestPreflightRefusesMemory(t *testing.T) {
 		"anonymous":        {[]string{"-object", "memory-backend-ram,id=r,size=32M,share=on", "-m", "32M", "-machine", "pc,memory-backend=r"}, "ram r", "without a file"},
 		"file, not shared": {[]string{"-object", "memory-backend-file,id=r,size=32M,share=off,mem-path=" + ramPath(t), "-m", "32M", "-machine", "pc,memory-backend=r"}, "ram r", "private memory"},
 		"directory":        {[]string{"-object", "memory-backend-file,id=r,size=32M,share=on,mem-path=" + directory, "-m", "32M", "-machine", "pc,memory-backend=r"}, "ram r", "names a directory"},
-		"on a disk":        {[]string{"-object", "memory-backend-file,id=r,size=32M,share=on,mem-path=" + filepath.Join(disk, "ram"), "-m", "32M", "-machine", "pc,memory-backend=r"}, "ram r", "not on a tmpfs"},
+		"on a disk":        {[]string{"-object", "memory-backend-file,id=r,size=32M,share=on,mem-path=" + filepath.Join(disk, "ram"), "-m", "32M", "-machine", "pc,memory-backend=r"}, "ram r", "on neither a tmpfs"},
 		"one of two":       {join(fileRAM(t, "r0", "32M"), []string{"-object", "memory-backend-ram,id=r1,size=32M", "-m", "64M", "-machine", "q35", "-numa", "node,memdev=r0", "-numa", "node,memdev=r1"}), "ram r1", "private memory"},
 		"private DIMM":     {join(fileRAM(t, "r0", "32M"), []string{"-object", "memory-backend-ram,id=d0,size=128M", "-m", "32M,slots=2,maxmem=1G", "-machine", "q35,memory-backend=r0", "-device", "pc-dimm,memdev=d0"}), "ram d0", "private memory"},
 	} {
