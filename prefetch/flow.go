@@ -10,11 +10,10 @@ const (
 	// takes a round trip, and at least flowTime.
 	flowSamples = 4
 	flowTime    = 10 * time.Millisecond
-	// flowGrows says that a rate grows: by a quarter. It is also how much more may be
-	// under way than the rate says, so that it can grow; startGain is that at the
-	// beginning.
-	flowGrows = 1.25
-	startGain = 2
+	// flowGain is how many round trips of the rate may be under way: with less, a rate
+	// that losses have made smaller would not recover, since connections grow only
+	// while they are full.
+	flowGain = 4
 )
 
 // flow estimates how many pages a path holds, by the rate at which they come.
@@ -23,7 +22,6 @@ type flow struct {
 	pages   uint64
 	samples [flowSamples]float64 // pages per second
 	count   int
-	full    bool // the rate has stopped growing
 }
 
 // known reports whether there is a rate.
@@ -35,11 +33,7 @@ func (f *flow) rate() float64 { return slices.Max(f.samples[:]) }
 // holds returns how many pages are under way on a path of that round trip, and on
 // the link behind it for slack.
 func (f *flow) holds(rtt, slack time.Duration) uint64 {
-	gain := flowGrows
-	if !f.full {
-		gain = startGain
-	}
-	return uint64(f.rate() * (gain*rtt.Seconds() + slack.Seconds()))
+	return uint64(f.rate() * (flowGain*rtt + slack).Seconds())
 }
 
 // add counts n pages that have come at now.
@@ -53,11 +47,7 @@ func (f *flow) add(now time.Time, n uint64, rtt time.Duration) {
 	if took < max(rtt, flowTime) {
 		return
 	}
-	rate := float64(f.pages) / took.Seconds()
-	if f.count >= flowSamples && rate < flowGrows*f.rate() {
-		f.full = true
-	}
-	f.samples[f.count%flowSamples] = rate
+	f.samples[f.count%flowSamples] = float64(f.pages) / took.Seconds()
 	f.count++
 	f.began, f.pages = now, 0
 }

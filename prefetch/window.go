@@ -22,9 +22,8 @@ import (
 //
 // What the path holds bounds it too, so that what was asked for before anybody
 // waited is no queue of seconds on a slow link: the rate at which answers have come
-// lately, times a round trip and a quarter, and Slack on top. That is the
-// bandwidth-delay product of BBR (Cardwell et al., ACM Queue 2016), with its gain of
-// two while the rate still grows.
+// lately, times some round trips, and Slack on top: the bandwidth-delay product, as BBR
+// measures it (Cardwell et al., ACM Queue 2016).
 //
 // The limit never falls below what comes in windowFloor, so that a busy guest does not
 // stop the background, and never exceeds the most that was configured.
@@ -65,7 +64,7 @@ const (
 	// windowShare is the part of base, 1/n, that the target is at least.
 	windowShare = 4
 	// windowFloor is the time whose answers may always be under way.
-	windowFloor = 2 * time.Millisecond
+	windowFloor = time.Millisecond
 	// windowParts is into how many requests a full window goes, at least, and
 	// leastChunk the least that one of them asks for, in pages.
 	windowParts = 8

@@ -15,6 +15,7 @@ import (
 // stream, which release gives back.
 type answer struct {
 	from   *fetcher
+	lane   *lane // that it came on; nil for demand
 	buffer []byte
 	home   chan *answer
 	// pages is valid unless the frame was a list of holes.
@@ -130,7 +131,8 @@ func (in *installer) installBulk() error {
 		return err
 	}
 	if w.next += n; w.next == w.answer.pages.Count() {
-		if !w.answer.local {
+		if l := w.answer.lane; l != nil {
+			l.pages -= min(uint64(w.next), l.pages) // some came without having been asked for on it
 			in.window.Done(time.Now(), uint64(w.next))
 		}
 		in.dropBulk()

@@ -55,10 +55,10 @@ func newFileReader(ctx context.Context, memory *snapshot, in *installer) *fileRe
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	r.fetcher = &fetcher{
 		layout: layout, counters: in.counters, out: in,
-		demands:  demandQueue{signal: make(chan struct{}, 1)},
-		ahead:    make(chan wire.Ahead, 1),
-		requests: make(chan wanted, windowPages),
-		fail:     r.cancel,
+		demands: demandQueue{signal: make(chan struct{}, 1)},
+		ahead:   make(chan wire.Ahead, 1),
+		lanes:   []*lane{newLane()},
+		fail:    r.cancel,
 	}
 	return r
 }
@@ -71,10 +71,10 @@ func (r *fileReader) start() {
 
 // slots makes the answers that one goroutine may have out at a time, each with
 // a buffer of its own.
-func (r *fileReader) slots() (free chan *answer, readers map[*answer]*answerer) {
+func (r *fileReader) slots(l *lane) (free chan *answer, readers map[*answer]*answerer) {
 	free, readers = make(chan *answer, localAnswers), map[*answer]*answerer{}
 	for range localAnswers {
-		a := &answer{from: r.fetcher, home: free}
+		a := &answer{from: r.fetcher, lane: l, home: free}
 		readers[a] = &answerer{server: r.pages, builder: wire.NewPagesBuilder()}
 		free <- a
 	}
@@ -82,7 +82,7 @@ func (r *fileReader) slots() (free chan *answer, readers map[*answer]*answerer) 
 }
 
 func (r *fileReader) serveDemands() error {
-	free, readers := r.slots()
+	free, readers := r.slots(nil)
 	var request wire.Request
 	for {
 		select {
@@ -101,13 +101,14 @@ func (r *fileReader) serveDemands() error {
 }
 
 func (r *fileReader) serveBackground() error {
-	free, readers := r.slots()
+	l := r.fetcher.lanes[0]
+	free, readers := r.slots(l)
 	if err := r.tellHoles(free); err != nil {
 		return err
 	}
 	for {
 		select {
-		case w := <-r.fetcher.requests:
+		case w := <-l.requests:
 			if err := r.answer(w.run, free, readers, r.in.bulk); err != nil {
 				return err
 			}

@@ -1,9 +1,11 @@
 package migrate
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/bits"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,7 +26,7 @@ type fetcher struct {
 	key      pagecache.Key
 	demands  demandQueue
 	ahead    chan wire.Ahead // what goes ahead of all, once
-	requests chan wanted     // of the background
+	lanes    []*lane         // of the background, one for each bulk stream
 	out      *installer
 	wait     sync.WaitGroup
 	fail     func(error) // ends what the pages come from
@@ -40,6 +42,15 @@ type wanted struct {
 	run      lazymig.Run
 	dataOnly bool
 }
+
+// A lane carries requests of the background to one bulk stream.
+type lane struct {
+	requests chan wanted
+	// pages is how many were asked for on it and have not come. The installer owns it.
+	pages uint64
+}
+
+func newLane() *lane { return &lane{requests: make(chan wanted, maxRequests)} }
 
 // demandQueue holds the pages that a thread of the guest waits for until they
 // are sent, a run each, or the runs of a huge page. The guest's threads bound it.
@@ -86,17 +97,18 @@ func (q *demandQueue) take(runs []lazymig.Run) wire.Request {
 func startFetcher(link *quictransport.Link, layout lazymig.Layout, key pagecache.Key, out *installer) *fetcher {
 	f := &fetcher{
 		link: link, layout: layout, counters: out.counters, key: key, out: out,
-		demands:  demandQueue{signal: make(chan struct{}, 1)},
-		ahead:    make(chan wire.Ahead, 1),
-		requests: make(chan wanted, windowPages),
-		fail:     func(err error) { closeLink(link, err) },
+		demands: demandQueue{signal: make(chan struct{}, 1)},
+		ahead:   make(chan wire.Ahead, 1),
+		fail:    func(err error) { closeLink(link, err) },
 	}
 	f.wait.Go(func() { f.end(f.serveDemands()) })
-	f.wait.Go(func() { f.end(f.receive(link.Demand(), out.demands)) })
+	f.wait.Go(func() { f.end(f.receive(link.Demand(), nil, out.demands)) })
 	f.wait.Go(func() { f.end(f.serveRecipe(link.Recipe())) })
 	for i, stream := range link.Bulk() {
-		f.wait.Go(func() { f.end(f.servePrefetch(stream, i == 0)) })
-		f.wait.Go(func() { f.end(f.receive(stream, out.bulk)) })
+		l := newLane()
+		f.lanes = append(f.lanes, l)
+		f.wait.Go(func() { f.end(f.servePrefetch(stream, l, i == 0)) })
+		f.wait.Go(func() { f.end(f.receive(stream, l, out.bulk)) })
 	}
 	return f
 }
@@ -124,10 +136,14 @@ func (f *fetcher) stop() { f.wait.Wait() }
 // demand asks for what a thread waits for, at most a huge page.
 func (f *fetcher) demand(run lazymig.Run, dataOnly bool) { f.demands.push(run, dataOnly) }
 
-// prefetch asks for a run of the background, or reports that the queue is full.
+// prefetch asks for a run of the background, or reports that the queue is full. The
+// lane takes it on which the fewest pages are under way: a connection that has lost
+// a packet falls behind, and others go on for it.
 func (f *fetcher) prefetch(w wanted) bool {
+	l := slices.MinFunc(f.lanes, func(a, b *lane) int { return cmp.Compare(a.pages, b.pages) })
 	select {
-	case f.requests <- w:
+	case l.requests <- w:
+		l.pages += w.run.Count
 		return true
 	default:
 		return false
@@ -154,7 +170,7 @@ func (f *fetcher) serveDemands() error {
 
 // servePrefetch sends the background's requests. The first stream begins with
 // what goes ahead.
-func (f *fetcher) servePrefetch(stream quictransport.Stream, first bool) error {
+func (f *fetcher) servePrefetch(stream quictransport.Stream, l *lane, first bool) error {
 	var frame []byte
 	if first {
 		select {
@@ -168,7 +184,7 @@ func (f *fetcher) servePrefetch(stream quictransport.Stream, first bool) error {
 	}
 	for {
 		select {
-		case w := <-f.requests:
+		case w := <-l.requests:
 			frame = wire.Request{DataOnly: w.dataOnly, Runs: []lazymig.Run{w.run}}.Append(frame[:0])
 			if _, err := stream.Write(frame); err != nil {
 				return fmt.Errorf("send background request: %w", err)
@@ -180,7 +196,7 @@ func (f *fetcher) servePrefetch(stream quictransport.Stream, first bool) error {
 }
 
 // receive reads and verifies the answers of one stream and hands them to out.
-func (f *fetcher) receive(stream quictransport.Stream, out chan<- *answer) error {
+func (f *fetcher) receive(stream quictransport.Stream, l *lane, out chan<- *answer) error {
 	hasher, err := pagecache.NewHasher(f.key)
 	if err != nil {
 		return err
@@ -189,7 +205,7 @@ func (f *fetcher) receive(stream quictransport.Stream, out chan<- *answer) error
 	defer unpack.close()
 	free := make(chan *answer, answerBuffers)
 	for range answerBuffers {
-		free <- &answer{from: f, home: free}
+		free <- &answer{from: f, lane: l, home: free}
 	}
 	for isOver := false; ; { // warming: the first answer ends it
 		var a *answer

@@ -73,7 +73,6 @@ type installer struct {
 	trace      *tracer       // nil: nobody wants to know
 	onDemand   bool          // there is no background
 	remote     time.Duration // how long a page takes that the source is asked for, smoothed
-	isFar      bool          // the source is far away
 	calm       bool          // the storm of faults behind the resume is over
 	current    bulkWork
 	stuck      []*answer            // demand answers that the kernel could not take yet
@@ -264,7 +263,7 @@ func (in *installer) storming() bool {
 	if in.calm || !in.committed.Load() {
 		return false
 	}
-	in.calm = !in.trace.records(in.ran) && (in.isFar || time.Since(in.ran) >= stormTime)
+	in.calm = !in.trace.records(in.ran) && (in.link.rtt() > farRTT || time.Since(in.ran) >= stormTime)
 	return !in.calm
 }
 
@@ -285,7 +284,6 @@ func (in *installer) adoptLink() error {
 	if in.link == nil {
 		return nil
 	}
-	in.isFar = in.link.rtt() > farRTT
 	in.askAhead()
 	return in.demandAll()
 }

@@ -43,13 +43,16 @@ const (
 	// windowPages bounds what the background has asked for: 32 MiB, the
 	// product of 1 Gbit/s and 250 ms.
 	windowPages = 128 * chunkPages
+	// maxRequests bounds the requests of the background that wait to be sent on one
+	// stream: none is for fewer than eight pages, but where there is no more.
+	maxRequests = windowPages / 8
 	// demandTarget is how much longer than at best a demand answer may take
 	// before the background gives way.
 	demandTarget = time.Millisecond
 	// linkSlack is how long the link may be busy with what the background has asked
 	// for beyond a round trip, before anybody's waiting says more. The hosts need some
 	// of it to react.
-	linkSlack = 6 * time.Millisecond
+	linkSlack = 3 * time.Millisecond
 	// stormTime is how long the background waits behind the resume, and
 	// stormRecheck how often the installer looks whether it is over.
 	stormTime    = 200 * time.Millisecond
