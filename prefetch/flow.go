@@ -22,6 +22,7 @@ type flow struct {
 	pages   uint64
 	samples [flowSamples]float64 // pages per second
 	count   int
+	peak    float64 // the best of all
 }
 
 // known reports whether there is a rate.
@@ -47,7 +48,8 @@ func (f *flow) add(now time.Time, n uint64, rtt time.Duration) {
 	if took < max(rtt, flowTime) {
 		return
 	}
-	f.samples[f.count%flowSamples] = float64(f.pages) / took.Seconds()
+	rate := float64(f.pages) / took.Seconds()
+	f.samples[f.count%flowSamples], f.peak = rate, max(f.peak, rate)
 	f.count++
 	f.began, f.pages = now, 0
 }

@@ -135,6 +135,7 @@ func TestWindowFollowsDelay(t *testing.T) {
 		demands(&w, &now, windowSamples, delay)
 		for range 100 {
 			w.Done(now, 10)
+			demands(&w, &now, 1, delay)
 		}
 		return w.Limit()
 	}
@@ -160,7 +161,7 @@ func TestWindowFollowsDelay(t *testing.T) {
 // TestWindowOnALongPath lets answers vary by a few milliseconds: that is no
 // queue where one takes a hundred.
 func TestWindowOnALongPath(t *testing.T) {
-	w := Window{Chunk: 10, Most: 640, Target: time.Millisecond}
+	w := Window{Chunk: 10, Most: 640, Target: time.Millisecond, RTT: 100 * time.Millisecond}
 	now := time.Unix(0, 0)
 	for i := range 400 {
 		now = now.Add(10 * time.Millisecond)

@@ -10,13 +10,15 @@ import (
 // somebody waits for. It is driven by the delay that these see, after LEDBAT
 // (RFC 6817):
 //
-//	base       the quickest demand answer of the last ten to twenty seconds
+//	base       the quickest demand answer of the last ten to twenty seconds; at first no
+//	           more than a round trip of the path and some service
 //	queueing   the quickest of the last few, less base
 //	target     Target, or a quarter of base where that is more
 //
 //	an answer of the background   until there was a delay, the limit grows by
 //	                              what has come; then by (target - queueing) /
-//	                              target of a chunk for each limit full of pages
+//	                              target of a request for each limit full of pages, no
+//	                              sooner than an answer on demand says that it may
 //	queueing above the target     the limit is halved, at most once in the time
 //	                              that an answer takes
 //
@@ -63,8 +65,11 @@ const (
 	windowMemory = 200 * time.Millisecond
 	// windowShare is the part of base, 1/n, that the target is at least.
 	windowShare = 4
+	// windowService is how long the hosts take for a demand answer, at most, when
+	// they have nothing else to do.
+	windowService = 200 * time.Microsecond
 	// windowFloor is the time whose answers may always be under way.
-	windowFloor = time.Millisecond
+	windowFloor = time.Millisecond / 2
 	// windowParts is into how many requests a full window goes, at least, and
 	// leastChunk the least that one of them asks for, in pages.
 	windowParts = 8
@@ -85,7 +90,7 @@ func (w *Window) floor() uint64 {
 	if w.Slack == 0 || !w.flow.known() {
 		return w.Chunk
 	}
-	return min(max(uint64(w.flow.rate()*windowFloor.Seconds()), 2*leastChunk), w.Chunk)
+	return min(max(uint64(w.flow.peak*windowFloor.Seconds()), 2*leastChunk), w.Chunk)
 }
 
 // Request returns how many pages the background asks for at a time: fewer on a slow
@@ -104,16 +109,24 @@ func (w *Window) Add(n uint64) { w.inFlight += n }
 func (w *Window) Done(now time.Time, n uint64) {
 	w.inFlight -= min(n, w.inFlight)
 	w.flow.add(now, n, w.RTT)
-	if now.Sub(w.sampled) > max(windowMemory, windowSamples*w.base) {
-		w.queueing = 0
-	}
 	if !w.slow {
 		w.limit = min(w.Most, w.Limit()+n)
 		return
 	}
+	isOld := now.Sub(w.sampled) > max(windowMemory, windowSamples*w.base)
+	if isOld {
+		w.queueing = 0
+	}
 	target := w.target()
 	off := max(0, float64(target-w.queueing)/float64(target))
-	w.part += off * float64(n*w.Chunk) / float64(w.Limit())
+	w.part = min(w.part+off*float64(n*w.Request())/float64(w.Limit()), float64(w.Request()))
+	if isOld {
+		w.grow()
+	}
+}
+
+// grow widens the limit by what was earned since the last time.
+func (w *Window) grow() {
 	whole := uint64(w.part)
 	w.part -= float64(whole)
 	w.limit = min(w.Most, w.Limit()+whole)
@@ -132,14 +145,16 @@ func (w *Window) Demand(now time.Time, waited time.Duration) {
 	}
 	w.queueing = max(0, slices.Min(w.samples[:])-w.base)
 	if w.queueing > w.target() && now.Sub(w.cut) > waited {
-		w.limit, w.cut, w.slow = w.Limit()/2, now, true
+		w.limit, w.cut, w.slow, w.part = w.Limit()/2, now, true, 0
 	}
+	w.grow()
 }
 
 // learn keeps the quickest answer of two epochs.
 func (w *Window) learn(now time.Time, waited time.Duration) {
 	if w.epoch.IsZero() {
-		w.epoch, w.base, w.next = now, waited, waited
+		// The first answers may have waited behind the background.
+		w.epoch, w.base, w.next = now, min(waited, w.RTT+windowService), waited
 	}
 	if now.Sub(w.epoch) > windowEpoch {
 		w.epoch, w.base, w.next = now, w.next, waited
