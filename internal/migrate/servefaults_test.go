@@ -24,6 +24,10 @@ var whole = []testRegion{{first: 0, pages: snapshotPages / 2}, {first: snapshotP
 // does before that finds pages missing. Pages that are waited for come at once.
 const slowly = 200 << 10
 
+// distant is a page that the background does not come to within seconds then: it
+// begins at the first page, and beside the last, which tests touch before.
+const distant = snapshotPages - 400
+
 // wantAll reads everything that the regions have.
 func wantAll(v *testVMM, content []byte, regions []testRegion) {
 	v.t.Helper()
@@ -167,11 +171,11 @@ func TestServeCut(t *testing.T) {
 	v := startVMM(t, socket, "", whole...)
 	v.wantPages(snapshotPages-1, page(content, snapshotPages-1, 1))
 	relay.cut.Store(true)
-	v.send("read %d 1", snapshotPages-3)
+	v.send("read %d 1", distant)
 	s.wait("the loss of the link", func(e ServeEvent) bool { return strings.Contains(e.Message, "was lost") })
 	v.silent()
 	relay.cut.Store(false)
-	v.wantRead(snapshotPages-3, page(content, snapshotPages-3, 1))
+	v.wantRead(distant, page(content, distant, 1))
 	wantAll(v, content, whole)
 	if served := s.detached(v); served.Outcome != ServeComplete || served.Reconnects == 0 {
 		t.Errorf("served %+v", served)
@@ -191,13 +195,13 @@ func TestServeServerAgain(t *testing.T) {
 	v := startVMM(t, socket, "", whole...)
 	v.wantPages(snapshotPages-1, page(content, snapshotPages-1, 1))
 	fatal(t, server.stop())
-	v.send("read %d 1", snapshotPages-3)
+	v.send("read %d 1", distant)
 	wrong, _ := serveMemory(t, other, address)
 	s.wait("the other memory", func(e ServeEvent) bool { return strings.Contains(e.Message, "another memory") })
 	v.silent()
 	fatal(t, wrong.stop())
 	serveMemory(t, path, address)
-	v.wantRead(snapshotPages-3, page(content, snapshotPages-3, 1))
+	v.wantRead(distant, page(content, distant, 1))
 	wantAll(v, content, whole)
 	if served := s.detached(v); served.Outcome != ServeComplete {
 		t.Errorf("served %+v", served)
@@ -416,7 +420,7 @@ func TestServeHandlerKilled(t *testing.T) {
 	v.wantPages(1, page(content, 1, 1))
 	fatal(t, handler.Process.Kill())
 	_ = handler.Wait() // by the signal
-	v.send("read %d 1", snapshotPages-3)
+	v.send("read %d 1", distant)
 	v.wantPages(1, page(content, 1, 1))
 
 	s := runService(t, func(ctx context.Context, report func(ServeEvent)) error {
