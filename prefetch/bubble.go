@@ -8,6 +8,8 @@ const maxPivots = 7
 
 // Table tells what is still to be asked for.
 type Table interface {
+	// IsMissing reports whether page p, of any number, is still to be asked for.
+	IsMissing(p lazymig.PageNumber) bool
 	// Missing returns the first run of pages at or behind from that are neither
 	// there nor asked for, and false if there is none up to the guest's end.
 	Missing(from lazymig.PageNumber) (lazymig.Run, bool)

@@ -40,8 +40,12 @@ func ParsePolicies(text string) ([]Policy, error) {
 	return list, nil
 }
 
-// maxThreads bounds the threads whose strides are followed.
-const maxThreads = 1024
+// maxThreads bounds the threads whose strides are followed, maxAhead the pages that
+// are to be asked for ahead of them.
+const (
+	maxThreads = 1024
+	maxAhead   = 4096
+)
 
 // Plan decides what the background asks for next: what lies ahead of the threads
 // that walk, then what is next to the pages touched last, then everything.
@@ -92,6 +96,9 @@ func (l *Plan) Fault(thread uint32, p lazymig.PageNumber) {
 		}
 		l.ahead = append(l.ahead, lazymig.Run{First: lazymig.PageNumber(at), Count: 1})
 	}
+	if old := len(l.ahead) - maxAhead; old > 0 { // the threads have walked past them
+		l.ahead = append(l.ahead[:0], l.ahead[old:]...)
+	}
 }
 
 // Urgent reports whether something is wanted ahead of a thread's walk.
@@ -103,18 +110,15 @@ func (l *Plan) Next(limit uint64, t Table) (lazymig.Run, bool) {
 	for len(l.ahead) > 0 {
 		want := l.ahead[0]
 		l.ahead = l.ahead[1:]
-		if run, ok := t.Missing(want.First); ok && run.First == want.First {
-			run.Count = 1
-			for run.Count < limit && len(l.ahead) > 0 && l.ahead[0].First == run.End() {
-				next, ok := t.Missing(run.End())
-				if !ok || next.First != run.End() {
-					break
-				}
-				run.Count++
-				l.ahead = l.ahead[1:]
-			}
-			return run, true
+		if !t.IsMissing(want.First) {
+			continue
 		}
+		run := lazymig.Run{First: want.First, Count: 1}
+		for run.Count < limit && len(l.ahead) > 0 && l.ahead[0].First == run.End() && t.IsMissing(run.End()) {
+			run.Count++
+			l.ahead = l.ahead[1:]
+		}
+		return run, true
 	}
 	if l.useBubble {
 		if run, ok := l.bubbles.Next(limit, t); ok {

@@ -19,6 +19,8 @@ func allMissing(n int) pageSet {
 	return s
 }
 
+func (s pageSet) IsMissing(p lazymig.PageNumber) bool { return int(p) < len(s) && s[p] }
+
 func (s pageSet) Missing(from lazymig.PageNumber) (lazymig.Run, bool) {
 	for p := int(from); p < len(s); p++ {
 		if s[p] {

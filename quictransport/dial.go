@@ -64,7 +64,13 @@ func (d *dialer) link(ctx context.Context, addr string, cfg Config, hello wire.H
 	if err != nil {
 		return nil, wire.Welcome{}, err
 	}
-	n := cfg.bulk(first.ConnectionStats().MinRTT, runtime.NumCPU())
+	// A handshake takes processor time, which looks like a long path: the shorter of
+	// two counts.
+	second, err := d.connect(ctx)
+	if err != nil {
+		return nil, wire.Welcome{}, fmt.Errorf("bulk connection 0: %w", err)
+	}
+	n := cfg.bulk(min(first.ConnectionStats().MinRTT, second.ConnectionStats().MinRTT), runtime.NumCPU())
 	var s streams
 	if s.control, err = open(ctx, first, hello, wire.RoleControl, uint16(n)); err != nil {
 		return nil, wire.Welcome{}, err
@@ -72,7 +78,7 @@ func (d *dialer) link(ctx context.Context, addr string, cfg Config, hello wire.H
 	if s.demand, err = open(ctx, first, hello, wire.RoleDemand, 0); err != nil {
 		return nil, wire.Welcome{}, err
 	}
-	bulk, bulkErr := d.dialBulk(ctx, n, hello)
+	bulk, bulkErr := d.dialBulk(ctx, n, second, hello)
 	welcome, err := readWelcome(ctx, s.control, bulkErr)
 	if err != nil {
 		return nil, wire.Welcome{}, err
@@ -160,14 +166,21 @@ type bulkPart struct {
 	recipe *quic.Stream // of the first
 }
 
-// dialBulk makes all bulk connections at once.
-func (d *dialer) dialBulk(ctx context.Context, n int, hello wire.Hello) ([]bulkPart, error) {
+// dialBulk makes all bulk connections, the first of which is there, maxDials at a
+// time.
+func (d *dialer) dialBulk(ctx context.Context, n int, first *conn, hello wire.Hello) ([]bulkPart, error) {
 	parts := make([]bulkPart, n)
 	errs := make([]error, n)
+	parts[0].conn = first
+	places := make(chan struct{}, maxDials)
 	var dials sync.WaitGroup
 	for i := range n {
+		places <- struct{}{}
 		dials.Go(func() {
-			parts[i].conn, errs[i] = d.connect(ctx)
+			defer func() { <-places }()
+			if i > 0 {
+				parts[i].conn, errs[i] = d.connect(ctx)
+			}
 			if errs[i] == nil {
 				parts[i].stream, errs[i] = open(ctx, parts[i].conn, hello, wire.RoleBulk, uint16(i))
 			}

@@ -17,6 +17,10 @@ const (
 	farRTT     = 10 * time.Millisecond
 )
 
+// maxDials bounds the bulk connections that are made at the same time: each
+// handshake takes milliseconds of a processor at both ends.
+const maxDials = 8
+
 // alpn names the protocol and its major version in the TLS handshake.
 const alpn = "lazymig/1"
 

@@ -99,6 +99,11 @@ func (f *flights) Pop() any {
 	return last
 }
 
+// IsMissing is that of prefetch.Table.
+func (s *simulation) IsMissing(p lazymig.PageNumber) bool {
+	return int(p) < len(s.state) && s.state[p] == missing
+}
+
 // Missing is that of prefetch.Table.
 func (s *simulation) Missing(from lazymig.PageNumber) (lazymig.Run, bool) {
 	for p := uint64(from); p < s.trace.Pages; p++ {

@@ -30,7 +30,7 @@ func (a *app) benchPrefetch() *cobra.Command {
 	f := benchPrefetchFlags{bandwidth: rate(125e6)}
 	command := &cobra.Command{
 		Use:   "prefetch TRACE…",
-		Short: "Compare prefetch policies on recorded traces of faults",
+		Short: "Compare prefetch policies on traces of faults",
 		Long: `Compare prefetch policies on recorded traces of faults.
 
 A trace is what "lazymig receive --trace FILE" records: the order in which a

@@ -74,13 +74,13 @@ func TestMigrationTable(t *testing.T) {
 		r.Outcome, r.RecoveredMS, r.Guest, r.RateBits = migrations.Verified, nil, migrations.Incompressible, 100e6
 		table.row(r)
 	}
-	table.end("file", 20)
+	table.end("file", 23)
 	for line := range lines(out.String()) {
 		if len(line) > lineWidth {
 			t.Errorf("%d columns: %s", len(line), line)
 		}
 	}
-	if !strings.Contains(progress.String(), "12 runs verified, 6 failed, 2 were in file before") {
+	if !strings.Contains(progress.String(), "14 runs verified, 7 failed, 2 were in file before") {
 		t.Errorf("end: %s", progress.String())
 	}
 	out.Reset()

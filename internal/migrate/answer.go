@@ -231,19 +231,22 @@ func (in *installer) notePoison(p lazymig.PageNumber) {
 	in.unsaved = append(in.unsaved, p)
 }
 
-// saveLost puts poisoned pages on the durable list. Until that has succeeded,
-// the guest's memory is not complete.
+// saveLost puts a poisoned page on the durable list; each is forced to the disk, so
+// the next one waits until faults were looked for. Until all are there, the guest's
+// memory is not complete.
 func (in *installer) saveLost() {
-	for len(in.unsaved) > 0 {
-		if err := in.lost.add(in.unsaved[0]); err != nil {
-			if !in.complained {
-				in.message(err.Error() + "; trying again")
-			}
-			in.complained, in.holding = true, true
-			return
-		}
-		in.unsaved = in.unsaved[1:]
+	if len(in.unsaved) == 0 {
+		return
 	}
+	if err := in.lost.add(in.unsaved[0]); err != nil {
+		if !in.complained {
+			in.message(err.Error() + "; trying again")
+		}
+		in.complained, in.holding = true, true
+		return
+	}
+	in.unsaved = in.unsaved[1:]
+	in.holding = in.holding || len(in.unsaved) > 0
 }
 
 // applyAbsent notes holes of the source, at most absentPages of them, and takes them
@@ -374,7 +377,7 @@ func (in *installer) ask() {
 	}
 	for in.window.Room() >= in.window.Request() {
 		run, ok := in.next(in.window.Request())
-		if !ok && in.pass() {
+		if !ok && !in.gathersAll() && in.pass() {
 			continue
 		}
 		if !ok || !in.link.prefetch(wanted{run, in.mustBeData(run)}) {

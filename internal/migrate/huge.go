@@ -220,6 +220,10 @@ func (in *installer) complete(whole lazymig.Run) (bool, error) {
 	if in.table.isPoisoned(whole.First) || g == nil && !waits {
 		return true, nil
 	}
+	if !waits && !in.table.hasGathered(whole) {
+		in.drop(whole)
+		return true, nil
+	}
 	if g == nil {
 		g = in.gather(whole)
 	}
@@ -244,8 +248,9 @@ func (in *installer) installHuge(whole lazymig.Run, g *gathering) error {
 		// A second thread asked before the first answer: the page is there.
 		err = in.handle.Wake(address, lazymig.HugePageSize)
 	case errors.Is(err, unix.EEXIST):
+		err = in.surprise(whole.First)
 		in.drop(whole)
-		return in.surprise(whole.First)
+		return err
 	}
 	if err != nil {
 		return in.postpone(whole.First, fmt.Errorf("install the huge page at page %d: %w", whole.First, err))

@@ -10,7 +10,7 @@ func (in *installer) next(limit uint64) (lazymig.Run, bool) {
 		if run, ok := in.nextPart(limit); ok {
 			return run, true
 		}
-		if len(in.huge.open) >= maxGathered {
+		if in.gathersAll() {
 			return lazymig.Run{}, false
 		}
 		run, ok := in.plan.Next(limit, in)
@@ -23,14 +23,20 @@ func (in *installer) next(limit uint64) (lazymig.Run, bool) {
 	return in.plan.Next(limit, in)
 }
 
+// gathersAll reports whether the background may open no more huge pages. Those that
+// threads wait for do not count.
+func (in *installer) gathersAll() bool {
+	return in.huge != nil && len(in.huge.open) >= maxGathered+len(in.table.demanded)
+}
+
 // nextPart returns the next run of parts that open huge pages lack, and has the
 // cache asked for those that it may have.
 func (in *installer) nextPart(limit uint64) (lazymig.Run, bool) {
 	for _, first := range in.huge.order {
 		whole := lazymig.Run{First: first, Count: hugeParts}
 		in.lookUpParts(whole)
-		run, ok := in.table.missing(first, in.recipe.expects())
-		if ok && run.First < whole.End() {
+		run, ok := in.table.missing(first, whole.End(), in.recipe.expects())
+		if ok {
 			run.Count = min(run.Count, limit, uint64(whole.End()-run.First))
 			return run, true
 		}
@@ -66,8 +72,8 @@ func (in *installer) lookUpParts(whole lazymig.Run) {
 func (in *installer) missingHuge(from lazymig.PageNumber) (lazymig.Run, bool) {
 	for _, s := range in.spans {
 		for at := max(from, s.first); at < s.end(); {
-			run, ok := in.table.missing(at, in.expected(s))
-			if !ok || run.First >= s.end() {
+			run, ok := in.table.missing(at, s.end(), in.expected(s))
+			if !ok {
 				break
 			}
 			if whole, huge := in.whole(run.First); huge && in.huge.open[whole.First] != nil {

@@ -201,7 +201,12 @@ func (in *installer) Missing(from lazymig.PageNumber) (lazymig.Run, bool) {
 	if in.huge != nil {
 		return in.missingHuge(from)
 	}
-	return in.table.missing(from, in.recipe.expects())
+	return in.table.missing(from, lazymig.PageNumber(in.table.pages), in.recipe.expects())
+}
+
+// IsMissing reports whether the source must be asked for p.
+func (in *installer) IsMissing(p lazymig.PageNumber) bool {
+	return uint64(p) < in.table.pages && !in.table.known(p) && !in.table.requested.has(p) && !in.recipe.knows(p)
 }
 
 // MissingBefore is Missing backwards.
@@ -243,12 +248,13 @@ func (in *installer) mustBeData(run lazymig.Run) bool {
 // patience is how long the reader may wait for events: not at all while the
 // background has something to install, for ever when there is nothing to do.
 func (in *installer) patience() time.Duration {
+	wasCalm := in.calm
 	switch {
 	case in.holding:
 		return installRetry
 	case in.current.answer != nil || len(in.bulk) > 0 || len(in.demands) > 0 || len(in.links) > 0:
 		return 0
-	case in.storming(), in.shelf != nil && len(in.shelf.out) > 0:
+	case in.storming() || in.calm != wasCalm, in.shelf != nil && len(in.shelf.out) > 0:
 		return stormRecheck
 	default:
 		return -1
@@ -300,7 +306,7 @@ func (in *installer) applyRemoved() {
 				in.counters.count(&in.counters.discarded, 1)
 			}
 			whole, huge := in.whole(p)
-			if huge && p == whole.First {
+			if huge && p == whole.End()-1 { // all of its parts are known by now
 				in.drop(whole)
 			}
 			if _, waits := in.table.demanded[p]; waits {
@@ -314,7 +320,7 @@ func (in *installer) applyFaults() error {
 	retry := in.retry
 	in.retry = nil
 	for _, p := range retry {
-		if err := in.fault(p); err != nil {
+		if err := in.retryPage(p); err != nil {
 			return err
 		}
 	}
@@ -323,7 +329,9 @@ func (in *installer) applyFaults() error {
 		if !ok {
 			return fmt.Errorf("serve fault at %#x: the address is not guest memory", f.Address)
 		}
-		if !in.table.known(p) {
+		whole, _ := in.whole(p)
+		p = whole.First
+		if !in.table.known(p) && !in.onDemand {
 			in.plan.Fault(f.Thread, p)
 		}
 		in.trace.fault(p, f.Thread)
@@ -332,6 +340,16 @@ func (in *installer) applyFaults() error {
 		}
 	}
 	return nil
+}
+
+// retryPage does again what the kernel could not take before: a huge page of the
+// background, or the answer to a fault.
+func (in *installer) retryPage(p lazymig.PageNumber) error {
+	if whole, huge := in.whole(p); huge && !in.waits(p) && !in.table.isPoisoned(p) {
+		_, err := in.complete(whole)
+		return err
+	}
+	return in.fault(p)
 }
 
 // fault answers a thread of the guest that touched page p.

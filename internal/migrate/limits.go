@@ -71,7 +71,7 @@ const (
 	// requestRuns bounds the runs of one request frame.
 	requestRuns = 64
 	// answerBuffers bounds the answers that a page stream holds unprocessed: 1
-	// MiB. When all are in use, the stream is not read and QUIC's flow control
+	// MiB, or 9 of a source that packs as many pages as a frame can have. When all are in use, the stream is not read and QUIC's flow control
 	// slows the source down. localAnswers is the same for a reader of a file, and
 	// for a recipe.
 	answerBuffers = 32

@@ -209,6 +209,9 @@ func (in *installer) installCached(p lazymig.PageNumber) error {
 func (in *installer) lack(p lazymig.PageNumber) {
 	in.recipe.has.clear(p)
 	in.table.dataOnly.set(p)
+	if whole, huge := in.whole(p); huge && in.huge.open[whole.First] != nil {
+		in.huge.open[whole.First].looked[p-whole.First] = false
+	}
 }
 
 // learnRef notes a page of an answer that says only what it is made of.

@@ -164,11 +164,8 @@ func (s *pageServer) reached(step <-chan struct{}, link *quictransport.Link) boo
 
 // serve answers the requests of one stream.
 func (s *pageServer) serve(link *quictransport.Link, stream quictransport.Stream, rate uint64, peer *peerCache, bulk int) error {
-	if !s.reached(s.frozen, link) {
-		return nil
-	}
-	out, err := s.newAnswerer(stream, rate, peer)
-	if err != nil {
+	out, err := s.newAnswerer(stream, rate, peer) // before the guest stands still
+	if err != nil || !s.reached(s.frozen, link) {
 		return err
 	}
 	out.isBulk = bulk >= 0
@@ -177,6 +174,7 @@ func (s *pageServer) serve(link *quictransport.Link, stream quictransport.Stream
 			return err
 		}
 	}
+	out.packs = out.isBulk
 	var buffer []byte
 	var runs []lazymig.Run
 	for s.thawed.Err() == nil {
@@ -275,7 +273,9 @@ type answerer struct {
 	filter *pagecache.Filter
 	isBulk bool
 	// isNew: not even a page that went on the demand stream is left out.
-	isNew  bool
+	isNew bool
+	// packs: data is compressed where that pays. What goes ahead is not.
+	packs  bool
 	packer packer
 }
 
@@ -306,7 +306,7 @@ func (a *answerer) answer(runs []lazymig.Run, dataOnly bool) error {
 			if err != nil {
 				return err
 			}
-			if a.isBulk {
+			if a.packs {
 				a.packer.pack(a.builder)
 			}
 			a.batch = append(a.batch, a.builder.Frame()...)

@@ -7,6 +7,7 @@ import (
 	"github.com/lazymig/lazymig"
 	"github.com/lazymig/lazymig/bench/prereq"
 	"github.com/lazymig/lazymig/pagecache"
+	"github.com/lazymig/lazymig/uffd"
 )
 
 // mixed is a VMM that needs all of the memory: two huge pages of which one is a
@@ -187,5 +188,41 @@ func TestHugePagesAreBounded(t *testing.T) {
 	}
 	if want := (lazymig.Run{First: maxGathered * hugeParts, Count: 64}); func() lazymig.Run { r, _ := in.Missing(0); return r }() != want {
 		t.Errorf("missing is not %+v", want)
+	}
+}
+
+// TestHugePageGivenBack: a huge page that the guest gives back while some of its
+// parts have come is known then, each part counted once.
+func TestHugePageGivenBack(t *testing.T) {
+	const pages = 4 * hugeParts
+	const start = 1 << 30
+	kept := &pageMap{installed: newBitmap(pages), discarded: newBitmap(pages)}
+	in := newInstaller(nil, nil, spans{{pages: pages, start: start, huge: true}}, newTable(pages, kept), newCounters(), nil)
+	in.table.markZero(hugeParts + 1)
+	for _, p := range []lazymig.PageNumber{hugeParts, hugeParts + 7, 2*hugeParts - 1} {
+		in.addPart(p, make([]byte, lazymig.PageSize), fromBulk)
+	}
+	in.batch.Removed = []uffd.Range{{Start: start + lazymig.HugePageSize, Length: lazymig.HugePageSize}}
+	in.applyRemoved()
+	if want := uint64(pages - hugeParts); in.table.unknown != want || len(in.huge.open) != 0 {
+		t.Errorf("%d pages are unknown, want %d; %d huge pages are gathered", in.table.unknown, want, len(in.huge.open))
+	}
+	if run, ok := in.Missing(hugeParts); !ok || run.First != 2*hugeParts {
+		t.Errorf("missing behind it: %+v, %v", run, ok)
+	}
+}
+
+// TestHugePageLookedForAgain: a part that was not in the cache, and is in the recipe
+// again, is looked for again.
+func TestHugePageLookedForAgain(t *testing.T) {
+	const pages = 2 * hugeParts
+	kept := &pageMap{installed: newBitmap(pages), discarded: newBitmap(pages)}
+	in := newInstaller(nil, nil, spans{{pages: pages, start: 1 << 30, huge: true}}, newTable(pages, kept), newCounters(), nil)
+	in.recipe = newRecipe(pages)
+	g := in.gather(lazymig.Run{First: hugeParts, Count: hugeParts})
+	g.looked[3] = true
+	in.lack(hugeParts + 3)
+	if g.looked[3] {
+		t.Error("it is never looked for again")
 	}
 }

@@ -236,7 +236,7 @@ func (s *sender) findHotSet(ctx context.Context) error {
 	known, err := readHotSet(filepath.Join(s.dir, hotSetFile), s.layout)
 	rings, problem := s.guest.Rings(ctx)
 	likely, unlikely := s.guest.Likely(ctx, maxLikelyPages)
-	s.hot = withLikely(withRings(rings, s.epoch, fitting(known, s.layout)), likely)
+	s.hot = fitting(withLikely(withRings(rings, s.epoch, known), likely), s.layout)
 	for _, p := range s.hot {
 		s.server.hot = append(s.server.hot, lazymig.Run{First: p.Page, Count: 1})
 	}

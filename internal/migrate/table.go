@@ -111,6 +111,9 @@ func (t *table) markZeroRun(run lazymig.Run) uint64 {
 func (t *table) markDiscarded(p lazymig.PageNumber) {
 	t.settle(p)
 	t.kept.discarded.set(p)
+	if t.gathered != nil {
+		t.gathered.clear(p)
+	}
 }
 
 func (t *table) markPoisoned(p lazymig.PageNumber) {
@@ -133,11 +136,11 @@ func (t *table) mustBeData(run lazymig.Run) bool {
 	return false
 }
 
-// missing returns the first run of pages at or behind from that are missing and
-// not in without, within one group of 64, or false if there is none. A nil
-// bitmap leaves out nothing.
-func (t *table) missing(from lazymig.PageNumber, without bitmap) (lazymig.Run, bool) {
-	for w := uint64(from) / 64; w < uint64(len(t.zero)/8); w++ {
+// missing returns the first run of pages that are missing and not in without, and
+// that begins between from and to-1; it ends with its group of 64 at the latest. It
+// is false if there is none. A nil bitmap leaves out nothing.
+func (t *table) missing(from, to lazymig.PageNumber, without bitmap) (lazymig.Run, bool) {
+	for w := uint64(from) / 64; w < (uint64(to)+63)/64; w++ {
 		free := t.missingWord(w)
 		if without != nil {
 			free &^= without.word(w)
@@ -149,6 +152,9 @@ func (t *table) missing(from lazymig.PageNumber, without bitmap) (lazymig.Run, b
 			continue
 		}
 		first := bits.TrailingZeros64(free)
+		if w*64+uint64(first) >= uint64(to) {
+			break
+		}
 		count := bits.TrailingZeros64(^(free >> first))
 		return lazymig.Run{First: lazymig.PageNumber(w*64 + uint64(first)), Count: uint64(min(count, 64-first))}, true
 	}
@@ -183,6 +189,16 @@ func (t *table) missingWord(w uint64) uint64 {
 		free &= 1<<left - 1
 	}
 	return free &^ (t.poisonedWord(w) | t.gatheredWord(w))
+}
+
+// hasGathered reports whether a part of a huge page waits for others.
+func (t *table) hasGathered(whole lazymig.Run) bool {
+	for p := whole.First; p < whole.End(); p++ {
+		if t.gathered.has(p) {
+			return true
+		}
+	}
+	return false
 }
 
 // gatheredWord returns the gathered parts among 64·w to 64·w+63.

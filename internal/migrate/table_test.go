@@ -88,7 +88,7 @@ func checkMissing(t *testing.T, tab *table, from lazymig.PageNumber, known, requ
 	for want < lazymig.PageNumber(tab.pages) && !free(want) {
 		want++
 	}
-	run, ok := tab.missing(from, nil)
+	run, ok := tab.missing(from, lazymig.PageNumber(tab.pages), nil)
 	if ok != (want < lazymig.PageNumber(tab.pages)) {
 		t.Fatalf("missing from %d: %+v %v, the model says %d", from, run, ok, want)
 	}

@@ -22,7 +22,7 @@ const (
 	// follows, but no data.
 	KindRef Kind = 3
 	// KindElsewhere is a page that has gone as an answer on the demand stream of
-	// the same link since it was asked for on this one; nothing else follows.
+	// the same link; nothing else follows.
 	KindElsewhere Kind = 4
 )
 

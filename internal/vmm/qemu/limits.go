@@ -37,8 +37,11 @@ const (
 	// ended.
 	exitGrace = time.Second
 
-	// likelyTimeout bounds the look for pages that the guest is likely to touch.
-	// It takes some milliseconds.
+	// maxRings is from how many pages of virtio rings on no more are looked for.
+	maxRings = 1024
+
+	// likelyTimeout bounds the look for pages that the guest is likely to touch, and
+	// that for its rings. Each takes some milliseconds.
 	likelyTimeout = time.Second
 
 	// maxDevices bounds the devices that are looked at.

@@ -27,6 +27,8 @@ type queueStatus struct {
 // state of its devices reads them, one after the other, before the guest runs.
 // A QEMU before 7.2 cannot tell: there are none then.
 func (g *Guest) Rings(ctx context.Context) ([]lazymig.PageNumber, error) {
+	ctx, cancel := context.WithTimeout(ctx, likelyTimeout)
+	defer cancel()
 	q := queries{g.monitor}
 	devices, err := ask[[]struct {
 		Path string `json:"path"`
@@ -44,6 +46,9 @@ func (g *Guest) Rings(ctx context.Context) ([]lazymig.PageNumber, error) {
 	var pages []lazymig.PageNumber
 	for _, d := range devices[:min(len(devices), maxDevices)] {
 		for queue := range maxQueues {
+			if len(pages) >= maxRings {
+				break
+			}
 			status, err := ask[queueStatus](ctx, q, "x-query-virtio-queue-status", map[string]any{"path": d.Path, "queue": queue})
 			if isCommandError(err) {
 				break // there are no more
