@@ -50,13 +50,21 @@ func TestSweep(t *testing.T) {
 		}
 	}
 	t.Cleanup(func() { _ = os.Remove(mine) })
-	process := exec.CommandContext(t.Context(), "sh", "-c", "read x; : "+orphan+"process")
+	process := exec.CommandContext(t.Context(), "sh", "-c", "echo; read x; : "+orphan+"process")
 	stdin, err := process.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer stdin.Close()
+	stdout, err := process.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// Start returns while the kernel has not set the command line yet.
+	if _, err := stdout.Read(make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
 	if err := Sweep(t.Context()); err != nil {
